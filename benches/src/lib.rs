@@ -1,0 +1,1 @@
+//! Benchmarks of Ringway; each bench target under `benches/` is one of them.
