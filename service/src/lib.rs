@@ -1,1 +1,16 @@
-//! placeholder
+//! What every Ringway process does around its work. Relay and transceiver share it, so that an
+//! operator who knows one knows the other: the same configuration rules and error messages, the
+//! same logs, signals, admin socket, health pages and exit codes.
+//!
+//! ```text
+//! exit ── main's shape ── config ── file < environment < flags, every error with its line
+//!                       ├ log ───── text or JSON on stderr, level changeable while running
+//!                       ├ signal ── drain, stop, reload, upgrade as events
+//!                       ├ notify ── systemd: ready, reloading, stopping, watchdog
+//!                       ├ admin ─── Unix socket for `ctl`, one JSON line each way
+//!                       ├ http ──── /metrics, /live, /ready
+//!                       └ build ─── who am I: version, revision, compiler, kernel
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod config;
