@@ -13,4 +13,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod config;
+pub mod exit;
+pub mod log;
+pub mod notify;
+pub mod signal;
