@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod build;
 pub mod config;
 pub mod exit;

@@ -2,6 +2,7 @@
 //! line says how many were left out.
 //!
 //! ```
+//! # extern crate ringway_service as service;
 //! use service::log::Sparing;
 //! static SEND_FAILED: Sparing = Sparing::once_a_minute();
 //! if let Some(suppressed) = SEND_FAILED.admit() {
