@@ -17,6 +17,7 @@ pub mod admin;
 pub mod build;
 pub mod config;
 pub mod exit;
+pub mod http;
 pub mod log;
 pub mod notify;
 pub mod signal;
