@@ -45,10 +45,7 @@ impl Address {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        Self {
-            ip: ip.octets(),
-            port,
-        }
+        Self { ip: ip.octets(), port }
     }
 
     /// The canonical IP: never an IPv4-mapped IPv6 address.
@@ -70,11 +67,7 @@ impl Address {
     /// The IP's bytes as they go on the wire: 4 or 16.
     #[inline]
     pub fn ip_bytes(&self) -> &[u8] {
-        if self.is_ipv4() {
-            &self.ip[12..]
-        } else {
-            &self.ip
-        }
+        if self.is_ipv4() { &self.ip[12..] } else { &self.ip }
     }
 
     /// Reads an IPv4 address from the wire.
@@ -165,19 +158,10 @@ mod tests {
 
     #[test]
     fn ipv4_mapped_ipv6_is_the_ipv4_address() {
-        assert_eq!(
-            address("[::ffff:192.0.2.1]:5000"),
-            address("192.0.2.1:5000")
-        );
-        assert_eq!(
-            address("[::ffff:192.0.2.1]:5000").to_string(),
-            "192.0.2.1:5000"
-        );
+        assert_eq!(address("[::ffff:192.0.2.1]:5000"), address("192.0.2.1:5000"));
+        assert_eq!(address("[::ffff:192.0.2.1]:5000").to_string(), "192.0.2.1:5000");
         let on_the_wire = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().octets();
-        assert_eq!(
-            Address::from_v6(on_the_wire, 5000),
-            address("192.0.2.1:5000")
-        );
+        assert_eq!(Address::from_v6(on_the_wire, 5000), address("192.0.2.1:5000"));
         assert_eq!(address("192.0.2.1:5000").ip_bytes(), [192, 0, 2, 1]);
     }
 

@@ -49,10 +49,7 @@ pub(crate) fn encode(value: u128) -> [u8; CHARS] {
     text
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "callers pass values below 62^10"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "callers pass values below 62^10")]
 const fn low_64_bits(value: u128) -> u64 {
     value as u64
 }
@@ -108,11 +105,7 @@ mod tests {
     #[test]
     fn only_the_62_characters_are_digits() {
         for byte in 0..=u8::MAX {
-            assert_eq!(
-                digit(byte).is_some(),
-                byte.is_ascii_alphanumeric(),
-                "byte {byte}"
-            );
+            assert_eq!(digit(byte).is_some(), byte.is_ascii_alphanumeric(), "byte {byte}");
             for position in 0..CHARS {
                 let mut text = *b"0000000000000000000000";
                 text[position] = byte;

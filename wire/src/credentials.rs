@@ -58,10 +58,7 @@ impl CredentialSecret {
 
     /// Prepares the derivation.
     pub fn new(bytes: [u8; Self::BYTES]) -> Self {
-        Self {
-            derivation: Hkdf::new(Some(SALT), &bytes),
-            secret: Secret::new(bytes),
-        }
+        Self { derivation: Hkdf::new(Some(SALT), &bytes), secret: Secret::new(bytes) }
     }
 
     /// The password that belongs to one of our ufrags.
@@ -76,10 +73,7 @@ impl CredentialSecret {
             .expand_multi_info(&[LABEL, ufrag], &mut bytes)
             .expect("HKDF fails only for outputs of more than 255 hashes; this is one");
         let mut text = [0; ICE_PWD_CHARS];
-        for (text, half) in text
-            .chunks_exact_mut(base62::CHARS)
-            .zip(bytes.as_chunks().0)
-        {
+        for (text, half) in text.chunks_exact_mut(base62::CHARS).zip(bytes.as_chunks().0) {
             text.copy_from_slice(&base62::encode(u128::from_be_bytes(*half)));
         }
         bytes.zeroize();
@@ -141,22 +135,14 @@ mod tests {
     /// this code, with Python's hmac.
     #[test]
     fn the_derivation_is_frozen() {
-        assert_eq!(
-            secret().derive(UFRAG).as_str(),
-            "2OXIPB1r1bmqWRl8PrEQUB59RCjk6ZCwW4fykqA4qU5Z"
-        );
+        assert_eq!(secret().derive(UFRAG).as_str(), "2OXIPB1r1bmqWRl8PrEQUB59RCjk6ZCwW4fykqA4qU5Z");
     }
 
     #[test]
     fn passwords_satisfy_ice() {
         let password = secret().derive(UFRAG);
         assert_eq!(password.as_str().len(), ICE_PWD_CHARS);
-        assert!(
-            password
-                .as_str()
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric())
-        );
+        assert!(password.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric()));
         // RFC 8839 section 5.4: "ice-pwd-att = … 22*256ice-char".
         const { assert!(ICE_PWD_CHARS >= 22 && ICE_PWD_CHARS <= 256) };
         // A key of HMAC-SHA1 longer than its block would be hashed first on every packet.
@@ -178,23 +164,11 @@ mod tests {
         let other = CredentialSecret::new([0x43; 32]).derive(UFRAG);
         let mut buffer = [0; 256];
         for (name, key, want) in [
-            (
-                "the session's password",
-                Some(&password.as_bytes()[..]),
-                Ok(()),
-            ),
+            ("the session's password", Some(&password.as_bytes()[..]), Ok(())),
             ("no integrity", None, Err(IntegrityError::Missing)),
             ("an empty key", Some(&[][..]), Err(IntegrityError::Wrong)),
-            (
-                "another secret's",
-                Some(other.as_bytes()),
-                Err(IntegrityError::Wrong),
-            ),
-            (
-                "one character less",
-                Some(&password.as_bytes()[1..]),
-                Err(IntegrityError::Wrong),
-            ),
+            ("another secret's", Some(other.as_bytes()), Err(IntegrityError::Wrong)),
+            ("one character less", Some(&password.as_bytes()[1..]), Err(IntegrityError::Wrong)),
         ] {
             let request = check(&mut buffer, key);
             assert_eq!(secret().proves_answer_seen(UFRAG, &request), want, "{name}");

@@ -107,11 +107,7 @@ mod tests {
             (223, PacketClass::Rtcp), // last
             (224, PacketClass::Rtp),  // one above
         ] {
-            assert_eq!(
-                PacketClass::of(&[0x80, second]),
-                want,
-                "second byte {second}"
-            );
+            assert_eq!(PacketClass::of(&[0x80, second]), want, "second byte {second}");
         }
     }
 

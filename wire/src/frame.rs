@@ -110,9 +110,8 @@ fn take(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), FrameError> {
     if bytes.len() < BYTES_MIN {
         return Err(FrameError::HeaderCut);
     }
-    let (&[meta, listener, length_high, length_low], rest) = bytes
-        .split_first_chunk::<FIXED_BYTES>()
-        .ok_or(FrameError::HeaderCut)?;
+    let (&[meta, listener, length_high, length_low], rest) =
+        bytes.split_first_chunk::<FIXED_BYTES>().ok_or(FrameError::HeaderCut)?;
     if meta & !(META_IPV6 | META_TCP) != 0 {
         return Err(FrameError::UnknownMeta);
     }
@@ -122,26 +121,14 @@ fn take(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), FrameError> {
         let (&port, rest) = rest.split_first_chunk::<2>().ok_or(FrameError::HeaderCut)?;
         (Address::from_v4(ip, port_of(port)), rest)
     } else {
-        let (&ip, rest) = rest
-            .split_first_chunk::<16>()
-            .ok_or(FrameError::HeaderCut)?;
+        let (&ip, rest) = rest.split_first_chunk::<16>().ok_or(FrameError::HeaderCut)?;
         let (&port, rest) = rest.split_first_chunk::<2>().ok_or(FrameError::HeaderCut)?;
         (Address::from_v6(ip, port_of(port)), rest)
     };
     let length = usize::from(u16::from_be_bytes([length_high, length_low]));
-    let (payload, rest) = rest
-        .split_at_checked(length)
-        .ok_or(FrameError::PayloadCut)?;
-    let transport = if meta & META_TCP == 0 {
-        Transport::Udp
-    } else {
-        Transport::Tcp
-    };
-    let client = Client {
-        address,
-        listener: ListenerId(listener),
-        transport,
-    };
+    let (payload, rest) = rest.split_at_checked(length).ok_or(FrameError::PayloadCut)?;
+    let transport = if meta & META_TCP == 0 { Transport::Udp } else { Transport::Tcp };
+    let client = Client { address, listener: ListenerId(listener), transport };
     Ok((Frame { client, payload }, rest))
 }
 
@@ -205,10 +192,7 @@ mod tests {
     fn the_layout_is_the_documented_one() {
         let v4 = written(&client("192.0.2.1"), b"xyz");
         assert_eq!(v4, [0, 5, 0, 3, 192, 0, 2, 1, 0x12, 0x34, b'x', b'y', b'z']);
-        let tcp = Client {
-            transport: Transport::Tcp,
-            ..client("2001:db8::1")
-        };
+        let tcp = Client { transport: Transport::Tcp, ..client("2001:db8::1") };
         let v6 = written(&tcp, b"x");
         assert_eq!(v6[..4], [3, 5, 0, 1]);
         assert_eq!(v6[4..8], [0x20, 0x01, 0x0d, 0xb8]);
@@ -218,12 +202,7 @@ mod tests {
     #[test]
     fn an_ipv4_mapped_address_on_the_wire_is_the_ipv4_address() {
         let mut frame = vec![1, 5, 0, 1];
-        frame.extend(
-            "::ffff:192.0.2.1"
-                .parse::<std::net::Ipv6Addr>()
-                .unwrap()
-                .octets(),
-        );
+        frame.extend("::ffff:192.0.2.1".parse::<std::net::Ipv6Addr>().unwrap().octets());
         frame.extend([0x12, 0x34, b'x']);
         let first = Frames::check(&frame, true).unwrap().next().unwrap();
         assert_eq!(first.client, client("192.0.2.1"));
@@ -238,22 +217,10 @@ mod tests {
             ("nothing", vec![], FrameError::None),
             ("one byte", vec![0], FrameError::HeaderCut),
             ("half a header", good[..9].to_vec(), FrameError::HeaderCut),
-            (
-                "an IPv6 header cut",
-                v6[..21].to_vec(),
-                FrameError::HeaderCut,
-            ),
-            (
-                "one payload byte short",
-                good[..12].to_vec(),
-                FrameError::PayloadCut,
-            ),
+            ("an IPv6 header cut", v6[..21].to_vec(), FrameError::HeaderCut),
+            ("one payload byte short", good[..12].to_vec(), FrameError::PayloadCut),
             ("one byte long", behind_good(&[0]), FrameError::HeaderCut),
-            (
-                "a second frame cut",
-                behind_good(&good[..12]),
-                FrameError::PayloadCut,
-            ),
+            ("a second frame cut", behind_good(&good[..12]), FrameError::PayloadCut),
             (
                 "a meta bit unknown",
                 behind_good(&[4, 5, 0, 1, 1, 2, 3, 4, 0, 1, 9]),
@@ -267,10 +234,7 @@ mod tests {
         ] {
             assert_eq!(Frames::check(&list, true).unwrap_err(), want, "{name}");
         }
-        assert_eq!(
-            Frames::check(&good, false).unwrap_err(),
-            FrameError::PayloadPresence
-        );
+        assert_eq!(Frames::check(&good, false).unwrap_err(), FrameError::PayloadPresence);
     }
 
     proptest! {

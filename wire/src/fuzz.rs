@@ -44,10 +44,7 @@ pub fn hint(bytes: &[u8]) {
         let _ = hint.to_string();
         let _ = hint.validity(HintTime(0), HintTime::LIFETIME_UNITS_MAX);
         let name = KeyChar::new(char::from(bytes[0])).expect("it was decoded with that key");
-        let entry = keyring()
-            .routing_entries()
-            .iter()
-            .find(|entry| entry.id == name);
+        let entry = keyring().routing_entries().iter().find(|entry| entry.id == name);
         let key = &entry.expect("it was decoded with that key").key;
         assert_eq!(key.encode(name, hint).as_bytes().as_slice(), bytes);
     }
@@ -57,10 +54,7 @@ pub fn hint(bytes: &[u8]) {
 pub fn tunnel(bytes: &[u8]) {
     let mut opener = Opener::new(Direction::ToShard, keyring(), 2);
     let mut stranger = bytes.to_vec();
-    assert!(
-        opener.open(&mut stranger).is_err(),
-        "authentic without the secret"
-    );
+    assert!(opener.open(&mut stranger).is_err(), "authentic without the secret");
 
     for payloads in [true, false] {
         if let Ok(frames) = Frames::check(bytes, payloads) {

@@ -130,11 +130,7 @@ impl Hint {
         }
         // The unit in which the lifetime ends is rounded up: one more than the lifetime.
         let most = lifetime_units_max as i32 + 1 + HintTime::SKEW_UNITS as i32;
-        if left as i32 > most {
-            Validity::TooFarAhead
-        } else {
-            Validity::Valid
-        }
+        if left as i32 > most { Validity::TooFarAhead } else { Validity::Valid }
     }
 
     fn to_block(self) -> [u8; 16] {
@@ -148,24 +144,7 @@ impl Hint {
     }
 
     const fn from_block(block: &[u8; 16]) -> Option<Self> {
-        let &[
-            c0,
-            c1,
-            c2,
-            c3,
-            cl0,
-            cl1,
-            t0,
-            t1,
-            t2,
-            t3,
-            shard,
-            e0,
-            e1,
-            s0,
-            s1,
-            s2,
-        ] = block;
+        let &[c0, c1, c2, c3, cl0, cl1, t0, t1, t2, t3, shard, e0, e1, s0, s1, s2] = block;
         if c0 | c1 | c2 | c3 != 0 {
             return None;
         }
@@ -211,11 +190,7 @@ impl KeyChar {
 
     /// From a number below [`KeyChar::COUNT`].
     pub(crate) const fn from_index(index: u8) -> Option<Self> {
-        if (index as usize) < Self::COUNT {
-            Some(Self(index))
-        } else {
-            None
-        }
+        if (index as usize) < Self::COUNT { Some(Self(index)) } else { None }
     }
 
     /// The character.
@@ -309,10 +284,7 @@ impl RoutingKey {
 
     /// Expands a key.
     pub fn new(bytes: [u8; Self::BYTES]) -> Self {
-        Self {
-            cipher: Aes128::new(&bytes.into()),
-            secret: Secret::new(bytes),
-        }
+        Self { cipher: Aes128::new(&bytes.into()), secret: Secret::new(bytes) }
     }
 
     /// Mints the ufrag of a session.
@@ -389,41 +361,11 @@ mod tests {
         };
         for (name, hint) in [
             ("all zero", lowest),
-            (
-                "cluster",
-                Hint {
-                    cluster: ClusterId(u16::MAX),
-                    ..lowest
-                },
-            ),
-            (
-                "transceiver",
-                Hint {
-                    transceiver: TransceiverId(u32::MAX),
-                    ..lowest
-                },
-            ),
-            (
-                "shard",
-                Hint {
-                    shard: ShardId(u8::MAX),
-                    ..lowest
-                },
-            ),
-            (
-                "expires",
-                Hint {
-                    expires: HintTime(u16::MAX),
-                    ..lowest
-                },
-            ),
-            (
-                "session",
-                Hint {
-                    session: SessionTag::new(SessionTag::COUNT - 1),
-                    ..lowest
-                },
-            ),
+            ("cluster", Hint { cluster: ClusterId(u16::MAX), ..lowest }),
+            ("transceiver", Hint { transceiver: TransceiverId(u32::MAX), ..lowest }),
+            ("shard", Hint { shard: ShardId(u8::MAX), ..lowest }),
+            ("expires", Hint { expires: HintTime(u16::MAX), ..lowest }),
+            ("session", Hint { session: SessionTag::new(SessionTag::COUNT - 1), ..lowest }),
         ] {
             let ufrag = key().encode(NAME, hint);
             assert_eq!(decode(&key(), ufrag.as_bytes()), Ok((NAME, hint)), "{name}");
@@ -439,10 +381,7 @@ mod tests {
             expires: HintTime(0x0b0c),
             session: SessionTag::new(0x000d_0e0f),
         };
-        assert_eq!(
-            hint.to_block(),
-            [0, 0, 0, 0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
-        );
+        assert_eq!(hint.to_block(), [0, 0, 0, 0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
     }
 
     /// The ufrags in use all over a fleet must not change their meaning with a release. The text was
@@ -500,35 +439,16 @@ mod tests {
             for (name, units_left, want) in [
                 ("the last unit", 0, Valid),
                 ("one unit over", -1, Expired),
-                (
-                    "a full lifetime, rounded up",
-                    i32::from(LIFETIME) + 1,
-                    Valid,
-                ),
-                (
-                    "as far as clocks may be apart",
-                    i32::from(LIFETIME + 1 + skew),
-                    Valid,
-                ),
+                ("a full lifetime, rounded up", i32::from(LIFETIME) + 1, Valid),
+                ("as far as clocks may be apart", i32::from(LIFETIME + 1 + skew), Valid),
                 ("one unit more", i32::from(LIFETIME + 2 + skew), TooFarAhead),
                 ("a day over", -1350, Expired),
                 ("24 days over", -32_768, Expired),
-                (
-                    "so long over that it seems to lie ahead",
-                    -32_769,
-                    TooFarAhead,
-                ),
+                ("so long over that it seems to lie ahead", -32_769, TooFarAhead),
             ] {
                 let expires = HintTime((i32::from(now) + units_left).rem_euclid(1 << 16) as u16);
-                let hint = Hint {
-                    expires,
-                    ..Hint::from_block(&[0; 16]).unwrap()
-                };
-                assert_eq!(
-                    hint.validity(HintTime(now), LIFETIME),
-                    want,
-                    "{name}, now {now}"
-                );
+                let hint = Hint { expires, ..Hint::from_block(&[0; 16]).unwrap() };
+                assert_eq!(hint.validity(HintTime(now), LIFETIME), want, "{name}, now {now}");
             }
         }
     }

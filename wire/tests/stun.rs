@@ -1,11 +1,18 @@
 //! STUN against what others made: the vectors of RFC 5769 and packets of real clients.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
 mod captures;
 
-use captures::{PASSWORD, UFRAG, captures};
+use captures::captures;
 use wire::address::Address;
 use wire::demux::PacketClass;
 use wire::stun::{Encoder, HEADER_BYTES, IntegrityError, Kind, Message, StunError};
+
+/// The ufrag of the answer that all captured clients had seen.
+const UFRAG: &[u8] = b"ARq7Xk2mT9vB4cL8wZ3nH6p";
+/// The password that stood with it.
+const PASSWORD: &[u8] = b"d0Yc7uV1sQ5eJ8rK2hG6fM4bN9tA";
 
 const RFC5769_PASSWORD: &[u8] = b"VOkJxbRl1RmTxUk/WvJxBt";
 const RFC5769_TRANSACTION: [u8; 12] = *b"\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";
@@ -36,27 +43,9 @@ fn address(text: &str) -> Address {
 fn rfc_5769_vectors() {
     let mapped_v6 = "[2001:db8:1234:5678:11:2233:4455:6677]:32853";
     for (name, bytes, kind, username, mapped) in [
-        (
-            "request",
-            REQUEST,
-            Kind::BindingRequest,
-            Some(&b"evtj:h6vY"[..]),
-            None,
-        ),
-        (
-            "IPv4 response",
-            RESPONSE_IPV4,
-            Kind::BindingSuccess,
-            None,
-            Some("192.0.2.1:32853"),
-        ),
-        (
-            "IPv6 response",
-            RESPONSE_IPV6,
-            Kind::BindingSuccess,
-            None,
-            Some(mapped_v6),
-        ),
+        ("request", REQUEST, Kind::BindingRequest, Some(&b"evtj:h6vY"[..]), None),
+        ("IPv4 response", RESPONSE_IPV4, Kind::BindingSuccess, None, Some("192.0.2.1:32853")),
+        ("IPv6 response", RESPONSE_IPV6, Kind::BindingSuccess, None, Some(mapped_v6)),
     ] {
         let message = Message::parse(bytes).unwrap();
         assert_eq!(message.kind(), kind, "{name}");
@@ -65,11 +54,7 @@ fn rfc_5769_vectors() {
         assert_eq!(message.xor_mapped_address(), mapped.map(address), "{name}");
         assert_eq!(message.verify_integrity(RFC5769_PASSWORD), Ok(()), "{name}");
         assert_eq!(message.fingerprint(), Some(true), "{name}");
-        assert_eq!(
-            message.verify_integrity(b"another"),
-            Err(IntegrityError::Wrong),
-            "{name}"
-        );
+        assert_eq!(message.verify_integrity(b"another"), Err(IntegrityError::Wrong), "{name}");
     }
     assert_eq!(Message::parse(REQUEST).unwrap().ufrag(), Some(&b"evtj"[..]));
 }
@@ -92,22 +77,12 @@ fn each_changed_bit_of_a_request_is_noticed() {
 #[test]
 fn every_truncation_is_refused() {
     for length in 0..REQUEST.len() {
-        let want = if length < HEADER_BYTES {
-            StunError::TooShort
-        } else {
-            StunError::LengthMismatch
-        };
-        assert_eq!(
-            Message::parse(&REQUEST[..length]).unwrap_err(),
-            want,
-            "{length} bytes"
-        );
+        let want =
+            if length < HEADER_BYTES { StunError::TooShort } else { StunError::LengthMismatch };
+        assert_eq!(Message::parse(&REQUEST[..length]).unwrap_err(), want, "{length} bytes");
     }
     let longer = [REQUEST, &[0]].concat();
-    assert_eq!(
-        Message::parse(&longer).unwrap_err(),
-        StunError::LengthMismatch
-    );
+    assert_eq!(Message::parse(&longer).unwrap_err(), StunError::LengthMismatch);
 }
 
 #[test]
@@ -122,11 +97,7 @@ fn each_header_check_has_its_own_error() {
         ("the cookie", with(4, 0x22), StunError::WrongCookie),
         ("an odd length", with(3, 0x57), StunError::LengthUnaligned),
         ("a shorter length", with(3, 0x54), StunError::LengthMismatch),
-        (
-            "an attribute beyond the end",
-            with(23, 0xff),
-            StunError::AttributeOverrun,
-        ),
+        ("an attribute beyond the end", with(23, 0xff), StunError::AttributeOverrun),
         (
             "an attribute one word beyond the end",
             {
@@ -137,11 +108,7 @@ fn each_header_check_has_its_own_error() {
             },
             StunError::AttributeOverrun,
         ),
-        (
-            "an integrity of 16 bytes",
-            with(79, 16),
-            StunError::AttributeLength,
-        ),
+        ("an integrity of 16 bytes", with(79, 16), StunError::AttributeLength),
     ] {
         assert_eq!(Message::parse(&bytes).unwrap_err(), want, "{name}");
     }
@@ -170,10 +137,7 @@ fn two_usernames_are_refused() {
         .and_then(|message| message.username(b"two", b"x"))
         .unwrap()
         .finish();
-    assert_eq!(
-        Message::parse(message).unwrap_err(),
-        StunError::TwoUsernames
-    );
+    assert_eq!(Message::parse(message).unwrap_err(), StunError::TwoUsernames);
 }
 
 #[test]
@@ -216,20 +180,13 @@ fn captured_checks_of_real_clients() {
         assert_eq!(message.kind(), Kind::BindingRequest, "{name}");
         assert_eq!(message.ufrag(), Some(UFRAG), "{name}");
         assert_eq!(message.verify_integrity(PASSWORD), Ok(()), "{name}");
-        assert_eq!(
-            message.verify_integrity(&PASSWORD[1..]),
-            Err(IntegrityError::Wrong),
-            "{name}"
-        );
+        assert_eq!(message.verify_integrity(&PASSWORD[1..]), Err(IntegrityError::Wrong), "{name}");
         assert_eq!(message.fingerprint(), Some(true), "{name}");
         if name.contains("use-candidate") {
             assert!(message.use_candidate(), "{name}");
         }
         if name.contains("firefox") && name.contains("consent") {
-            assert!(
-                !message.use_candidate(),
-                "Firefox checks consent without USE-CANDIDATE"
-            );
+            assert!(!message.use_candidate(), "Firefox checks consent without USE-CANDIDATE");
         }
         checks += 1;
     }
@@ -239,34 +196,20 @@ fn captured_checks_of_real_clients() {
 #[test]
 fn a_captured_goog_ping_goes_by_the_flow() {
     let all = captures();
-    let ping = all
-        .iter()
-        .find(|capture| capture.name.contains("goog-ping"))
-        .unwrap();
+    let ping = all.iter().find(|capture| capture.name.contains("goog-ping")).unwrap();
     let message = Message::parse(&ping.bytes).unwrap();
     assert_eq!(message.kind(), Kind::GoogPing);
     assert_eq!(message.username(), None);
-    assert!(
-        !message.has_integrity(),
-        "its integrity is of another type, 32 bits long"
-    );
+    assert!(!message.has_integrity(), "its integrity is of another type, 32 bits long");
 }
 
 #[test]
 fn captured_client_hellos_are_dtls() {
     let all = captures();
-    let hellos: Vec<_> = all
-        .iter()
-        .filter(|c| c.name.contains("client-hello"))
-        .collect();
+    let hellos: Vec<_> = all.iter().filter(|c| c.name.contains("client-hello")).collect();
     assert_eq!(hellos.len(), 4);
     for hello in hellos {
-        assert_eq!(
-            PacketClass::of(&hello.bytes),
-            PacketClass::Dtls,
-            "{}",
-            hello.name
-        );
+        assert_eq!(PacketClass::of(&hello.bytes), PacketClass::Dtls, "{}", hello.name);
         assert!(Message::parse(&hello.bytes).is_err(), "{}", hello.name);
     }
 }

@@ -61,10 +61,7 @@ fn routing_entry<E>(
 ) -> Result<(), E> {
     let key = hex::<{ RoutingKey::BYTES }, E>(random)?;
     let credential = hex::<{ CredentialSecret::BYTES }, E>(random)?;
-    put(
-        text,
-        format_args!("[[routing]]\nid = \"{id}\"\nstate = \"{state}\"\n"),
-    );
+    put(text, format_args!("[[routing]]\nid = \"{id}\"\nstate = \"{state}\"\n"));
     put(text, format_args!("key = \"{}\"\n", *key));
     put(text, format_args!("credential = \"{}\"\n", *credential));
     Ok(())
@@ -77,10 +74,7 @@ fn tunnel_entry<E>(
     random: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let secret = hex::<{ TunnelSecret::BYTES }, E>(random)?;
-    put(
-        text,
-        format_args!("[[tunnel]]\nid = {id}\nstate = \"{state}\"\n"),
-    );
+    put(text, format_args!("[[tunnel]]\nid = {id}\nstate = \"{state}\"\n"));
     put(text, format_args!("secret = \"{}\"\n", *secret));
     Ok(())
 }
@@ -99,6 +93,5 @@ fn hex<const N: usize, E>(
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments)
-        .expect("writing to a String cannot fail");
+    text.write_fmt(arguments).expect("writing to a String cannot fail");
 }

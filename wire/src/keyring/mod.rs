@@ -95,10 +95,7 @@ impl Keyring {
     #[inline]
     pub fn decode(&self, ufrag: &[u8]) -> Result<Hint, HintError> {
         let (id, text) = hint::split(ufrag)?;
-        self.routing_entry(id)
-            .ok_or(HintError::UnknownKey)?
-            .key
-            .decode(text)
+        self.routing_entry(id).ok_or(HintError::UnknownKey)?.key.decode(text)
     }
 
     /// Whether the sender of a STUN request has seen the SDP answer with this ufrag, which must
@@ -109,13 +106,8 @@ impl Keyring {
         ufrag: &[u8],
         request: &Message<'_>,
     ) -> Result<(), IntegrityError> {
-        let entry = hint::split(ufrag)
-            .ok()
-            .and_then(|(id, _)| self.routing_entry(id));
-        entry
-            .ok_or(IntegrityError::Wrong)?
-            .credential
-            .proves_answer_seen(ufrag, request)
+        let entry = hint::split(ufrag).ok().and_then(|(id, _)| self.routing_entry(id));
+        entry.ok_or(IntegrityError::Wrong)?.credential.proves_answer_seen(ufrag, request)
     }
 
     /// Mints a session's ufrag and password with the routing key in use.

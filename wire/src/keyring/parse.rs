@@ -48,19 +48,10 @@ pub(super) fn parse(text: &str) -> Result<Keyring, KeyringError> {
     let mut routing: Vec<RoutingEntry> = Vec::new();
     let mut routing_by_char = [None; KeyChar::COUNT];
     for entry in &file.routing {
-        let Routing {
-            id: Id(id),
-            state,
-            key,
-            credential,
-        } = entry.get_ref();
+        let Routing { id: Id(id), state, key, credential } = entry.get_ref();
         let position = u8::try_from(routing.len()).unwrap_or(u8::MAX);
         if routing_by_char[id.index()].replace(position).is_some() {
-            return Err(at(
-                text,
-                entry,
-                format!("there are two routing entries with id \"{id}\""),
-            ));
+            return Err(at(text, entry, format!("there are two routing entries with id \"{id}\"")));
         }
         routing.push(RoutingEntry {
             id: *id,
@@ -72,47 +63,23 @@ pub(super) fn parse(text: &str) -> Result<Keyring, KeyringError> {
 
     let mut tunnel: Vec<TunnelEntry> = Vec::new();
     for entry in &file.tunnel {
-        let Tunnel {
-            id: Id(id),
-            state,
-            secret,
-        } = entry.get_ref();
+        let Tunnel { id: Id(id), state, secret } = entry.get_ref();
         if tunnel.iter().any(|other| other.id == *id) {
-            return Err(at(
-                text,
-                entry,
-                format!("there are two tunnel entries with id {id}"),
-            ));
+            return Err(at(text, entry, format!("there are two tunnel entries with id {id}")));
         }
         if tunnel.len() == TUNNEL_ENTRIES_MAX {
             let reason = format!("there are more than {TUNNEL_ENTRIES_MAX} tunnel entries");
             return Err(at(text, entry, reason));
         }
         let secret = TunnelSecret::new(*secret.0);
-        tunnel.push(TunnelEntry {
-            id: *id,
-            state: state.0,
-            secret,
-        });
+        tunnel.push(TunnelEntry { id: *id, state: state.0, secret });
     }
 
-    let states = file
-        .routing
-        .iter()
-        .map(|entry| (entry.span(), entry.get_ref().state.0));
+    let states = file.routing.iter().map(|entry| (entry.span(), entry.get_ref().state.0));
     let routing_used = the_used_one(text, "routing", states)?;
-    let states = file
-        .tunnel
-        .iter()
-        .map(|entry| (entry.span(), entry.get_ref().state.0));
+    let states = file.tunnel.iter().map(|entry| (entry.span(), entry.get_ref().state.0));
     let tunnel_used = the_used_one(text, "tunnel", states)?;
-    Ok(Keyring {
-        routing,
-        routing_by_char,
-        routing_used,
-        tunnel,
-        tunnel_used,
-    })
+    Ok(Keyring { routing, routing_by_char, routing_used, tunnel, tunnel_used })
 }
 
 fn the_used_one(
@@ -129,10 +96,7 @@ fn the_used_one(
                 "a second {kind} entry has state = \"use\"; one is used, the others must be \
                  \"accept\""
             );
-            return Err(KeyringError {
-                line: line_of(text, Some(span)),
-                reason,
-            });
+            return Err(KeyringError { line: line_of(text, Some(span)), reason });
         }
     }
     used.ok_or_else(|| KeyringError {
@@ -146,19 +110,12 @@ fn the_used_one(
 }
 
 fn at<T>(text: &str, entry: &Spanned<T>, reason: String) -> KeyringError {
-    KeyringError {
-        line: line_of(text, Some(entry.span())),
-        reason,
-    }
+    KeyringError { line: line_of(text, Some(entry.span())), reason }
 }
 
 fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
     let start = span.map_or(0, |span| span.start).min(text.len());
-    text.as_bytes()[..start]
-        .iter()
-        .filter(|&&byte| byte == b'\n')
-        .count()
-        + 1
+    text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count() + 1
 }
 
 /// The parser quotes what it does not understand, and that may be a secret in the wrong place. No
@@ -170,11 +127,7 @@ fn redact(message: &str) -> String {
     while !rest.is_empty() {
         let is_word = |c: char| c.is_alphanumeric();
         let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        redacted.push_str(if word > WORD_CHARS_MAX {
-            "…"
-        } else {
-            &rest[..word]
-        });
+        redacted.push_str(if word > WORD_CHARS_MAX { "…" } else { &rest[..word] });
         let gap = rest[word..].find(is_word).unwrap_or(rest.len() - word);
         redacted.push_str(&rest[word..word + gap]);
         rest = &rest[word + gap..];
@@ -250,10 +203,7 @@ struct HexVisitor<const N: usize>;
 
 impl<const N: usize> HexVisitor<N> {
     fn refuse<T, E: Error>() -> Result<T, E> {
-        Err(E::custom(format_args!(
-            "must be {} hex digits in quotes",
-            2 * N
-        )))
+        Err(E::custom(format_args!("must be {} hex digits in quotes", 2 * N)))
     }
 }
 
@@ -267,17 +217,13 @@ impl<const N: usize> Visitor<'_> for HexVisitor<N> {
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
         if text.len() != 2 * N {
             let (want, is) = (2 * N, text.len());
-            return Err(E::custom(format_args!(
-                "must be {want} hex digits, has {is} characters"
-            )));
+            return Err(E::custom(format_args!("must be {want} hex digits, has {is} characters")));
         }
         let mut bytes = Zeroizing::new([0; N]);
         for (index, digit) in text.bytes().enumerate() {
             let Some(value) = char::from(digit).to_digit(16) else {
                 let column = index + 1;
-                return Err(E::custom(format_args!(
-                    "character {column} is no hex digit"
-                )));
+                return Err(E::custom(format_args!("character {column} is no hex digit")));
             };
             let value = value.to_le_bytes()[0];
             bytes[index / 2] |= if index % 2 == 0 { value << 4 } else { value };

@@ -11,10 +11,7 @@ const ADDING: &str = include_str!("../../tests/keyrings/adding.toml");
 const BOTH: &str = include_str!("../../tests/keyrings/both.toml");
 const NEW: &str = include_str!("../../tests/keyrings/new.toml");
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the shape of a random source that may fail"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a random source that may fail")]
 fn counting(bytes: &mut [u8]) -> Result<(), Infallible> {
     for (index, byte) in bytes.iter_mut().enumerate() {
         *byte = index as u8 ^ 0x5a;
@@ -56,48 +53,12 @@ fn a_failing_random_source_makes_no_keyring() {
 #[test]
 fn errors_name_the_line_and_the_mend() {
     for (name, from, to, line, reason) in [
-        (
-            "an unknown key",
-            "state = \"use\"\nkey",
-            "sate = 1\nstate = \"use\"\nkey",
-            6,
-            "sate",
-        ),
-        (
-            "an unknown state",
-            "state = \"use\"\nkey",
-            "state = \"used\"\nkey",
-            6,
-            "\"accept\"",
-        ),
-        (
-            "an id of two characters",
-            "id = \"A\"",
-            "id = \"AB\"",
-            5,
-            "one character",
-        ),
-        (
-            "an id with a slash",
-            "id = \"A\"",
-            "id = \"/\"",
-            5,
-            "one character",
-        ),
-        (
-            "a tunnel id too large",
-            "id = 1",
-            "id = 256",
-            11,
-            "0 to 255",
-        ),
-        (
-            "the wrong kind of entry",
-            "[[routing]]",
-            "[[tunnel]]",
-            8,
-            "credential",
-        ),
+        ("an unknown key", "state = \"use\"\nkey", "sate = 1\nstate = \"use\"\nkey", 6, "sate"),
+        ("an unknown state", "state = \"use\"\nkey", "state = \"used\"\nkey", 6, "\"accept\""),
+        ("an id of two characters", "id = \"A\"", "id = \"AB\"", 5, "one character"),
+        ("an id with a slash", "id = \"A\"", "id = \"/\"", 5, "one character"),
+        ("a tunnel id too large", "id = 1", "id = 256", 11, "0 to 255"),
+        ("the wrong kind of entry", "[[routing]]", "[[tunnel]]", 8, "credential"),
         (
             "none used",
             "state = \"use\"\nsecret",
@@ -123,12 +84,7 @@ fn duplicates_and_second_uses_are_refused_at_the_second() {
 
     let two_used = ADDING.replace("accept", "use");
     let error = Keyring::parse(&two_used).unwrap_err();
-    assert!(
-        error
-            .reason
-            .starts_with("a second routing entry has state = \"use\""),
-        "{error}"
-    );
+    assert!(error.reason.starts_with("a second routing entry has state = \"use\""), "{error}");
     assert_eq!(error.line, 10);
 }
 
@@ -149,34 +105,14 @@ fn errors_never_quote_a_secret() {
     for (name, from, to) in [
         ("one digit short", secret.to_owned(), secret[1..].to_owned()),
         ("one digit long", secret.to_owned(), format!("{secret}0")),
-        (
-            "not hexadecimal",
-            secret.to_owned(),
-            format!("x{}", &secret[1..]),
-        ),
+        ("not hexadecimal", secret.to_owned(), format!("x{}", &secret[1..])),
         ("not quoted", format!("\"{secret}\""), secret.to_owned()),
-        (
-            "an integer",
-            format!("\"{secret}\""),
-            "123456789012".to_owned(),
-        ),
-        (
-            "a float",
-            format!("\"{secret}\""),
-            "12345678.9012".to_owned(),
-        ),
+        ("an integer", format!("\"{secret}\""), "123456789012".to_owned()),
+        ("a float", format!("\"{secret}\""), "12345678.9012".to_owned()),
         ("a list", format!("\"{secret}\""), format!("[\"{secret}\"]")),
-        (
-            "a table",
-            format!("\"{secret}\""),
-            format!("{{ \"{secret}\" = 1 }}"),
-        ),
+        ("a table", format!("\"{secret}\""), format!("{{ \"{secret}\" = 1 }}")),
         ("a quote missing", format!("{secret}\""), secret.to_owned()),
-        (
-            "as the name of a key",
-            format!("secret = \"{secret}\""),
-            format!("{secret} = 1"),
-        ),
+        ("as the name of a key", format!("secret = \"{secret}\""), format!("{secret} = 1")),
     ] {
         let text = OLD.replace(&from, &to);
         assert_ne!(text, OLD, "{name}: the replacement missed");
@@ -236,12 +172,7 @@ fn a_rotation_refuses_nothing_in_flight() {
     let mut to_shard = Opener::new(Direction::ToShard, &steps[0], 16);
     let mut to_relay = Opener::new(Direction::ToRelay, &steps[0], 16);
     for (step, (before, after)) in steps.iter().zip(&steps[1..]).enumerate() {
-        let moments = [
-            (before, before),
-            (after, before),
-            (before, after),
-            (after, after),
-        ];
+        let moments = [(before, before), (after, before), (before, after), (after, after)];
         for (relay, transceiver) in moments {
             to_relay.reload(relay);
             to_shard.reload(transceiver);
@@ -258,25 +189,15 @@ fn a_rotation_refuses_nothing_in_flight() {
                 (transceiver, Direction::ToRelay, &mut to_relay),
             ] {
                 sender += 1;
-                let mut ping = from
-                    .sealer(direction, SenderId([sender; 8]))
-                    .seal_ping(9)
-                    .unwrap();
+                let mut ping = from.sealer(direction, SenderId([sender; 8])).seal_ping(9).unwrap();
                 let opened = opener.open(&mut ping).map(|datagram| datagram.content);
-                assert!(
-                    matches!(opened, Ok(Content::Ping(9))),
-                    "step {}: {opened:?}",
-                    step + 1
-                );
+                assert!(matches!(opened, Ok(Content::Ping(9))), "step {}: {opened:?}", step + 1);
             }
         }
     }
     // And the end is an end: what was made with the old keys is refused.
     let (ufrag, check) = session(&steps[0]);
-    assert_eq!(
-        steps[3].decode(ufrag.as_bytes()),
-        Err(HintError::UnknownKey)
-    );
+    assert_eq!(steps[3].decode(ufrag.as_bytes()), Err(HintError::UnknownKey));
     assert!(!routes(&steps[3], &ufrag, &check));
     let mut old = steps[0].sealer(Direction::ToShard, SenderId([99; 8]));
     let refused = to_shard.open(&mut old.seal_ping(9).unwrap()).map(|_| ());
@@ -290,12 +211,6 @@ fn a_rotation_in_one_step_would_refuse() {
     let (ufrag, check) = session(&new);
     assert!(!routes(&old, &ufrag, &check));
     let mut opener = Opener::new(Direction::ToShard, &old, 4);
-    let mut ping = new
-        .sealer(Direction::ToShard, SenderId([1; 8]))
-        .seal_ping(1)
-        .unwrap();
-    assert_eq!(
-        opener.open(&mut ping).map(|_| ()).unwrap_err(),
-        OpenError::UnknownKey
-    );
+    let mut ping = new.sealer(Direction::ToShard, SenderId([1; 8])).seal_ping(1).unwrap();
+    assert_eq!(opener.open(&mut ping).map(|_| ()).unwrap_err(), OpenError::UnknownKey);
 }

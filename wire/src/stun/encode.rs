@@ -28,10 +28,7 @@ impl<'a> Encoder<'a> {
         header[2..4].fill(0);
         header[4..8].copy_from_slice(&MAGIC_COOKIE.to_be_bytes());
         header[8..].copy_from_slice(&transaction);
-        Ok(Self {
-            buffer,
-            length: HEADER_BYTES,
-        })
+        Ok(Self { buffer, length: HEADER_BYTES })
     }
 
     /// USERNAME `receiver:sender`, the ufrags of both sides.
@@ -72,10 +69,7 @@ impl<'a> Encoder<'a> {
         for ((out, byte), mask) in ip.iter_mut().zip(bytes).zip(&self.buffer[4..HEADER_BYTES]) {
             *out = byte ^ mask;
         }
-        self.attribute(
-            attribute::XOR_MAPPED_ADDRESS,
-            &[&[0, family, port_high, port_low], ip],
-        )
+        self.attribute(attribute::XOR_MAPPED_ADDRESS, &[&[0, family, port_high, port_low], ip])
     }
 
     /// MESSAGE-INTEGRITY keyed with the receiver's ICE password.

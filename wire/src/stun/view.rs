@@ -53,9 +53,7 @@ impl<'a> Message<'a> {
     /// step moves on by at least four bytes.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, StunError> {
-        let header = bytes
-            .first_chunk::<HEADER_BYTES>()
-            .ok_or(StunError::TooShort)?;
+        let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(StunError::TooShort)?;
         if header[0] & 0xc0 != 0 {
             return Err(StunError::NotStun);
         }

@@ -31,12 +31,7 @@ impl Bundle {
     pub fn new(mtu_bytes: usize, payload_bytes_max: usize) -> Self {
         let longest = OVERHEAD_BYTES + frame::OVERHEAD_BYTES_MAX + payload_bytes_max;
         let bytes = vec![0; longest.max(mtu_bytes)].into_boxed_slice();
-        Self {
-            bytes,
-            mtu_bytes,
-            content_end: HEADER_BYTES,
-            frames: 0,
-        }
+        Self { bytes, mtu_bytes, content_end: HEADER_BYTES, frames: 0 }
     }
 
     /// Whether nothing has been appended since the last sealing.
@@ -63,17 +58,9 @@ impl Bundle {
     #[inline]
     pub fn append(&mut self, client: &Client, payload: &[u8]) -> Result<(), AppendError> {
         let end = self.content_end + frame::bytes(client, payload);
-        let limit = if self.is_empty() {
-            self.bytes.len()
-        } else {
-            self.mtu_bytes
-        };
+        let limit = if self.is_empty() { self.bytes.len() } else { self.mtu_bytes };
         if end + TAG_BYTES > limit {
-            return Err(if self.is_empty() {
-                AppendError::TooLong
-            } else {
-                AppendError::Full
-            });
+            return Err(if self.is_empty() { AppendError::TooLong } else { AppendError::Full });
         }
         let room = &mut self.bytes[self.content_end..end];
         frame::write(room, client, payload).ok_or(AppendError::TooLong)?;

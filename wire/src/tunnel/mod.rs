@@ -145,10 +145,7 @@ impl TunnelSecret {
 
     /// Prepares the derivation.
     pub fn new(bytes: [u8; Self::BYTES]) -> Self {
-        Self {
-            derivation: Hkdf::new(Some(SALT), &bytes),
-            secret: Secret::new(bytes),
-        }
+        Self { derivation: Hkdf::new(Some(SALT), &bytes), secret: Secret::new(bytes) }
     }
 
     fn key(&self, direction: Direction, sender: SenderId) -> LessSafeKey {

@@ -139,11 +139,7 @@ impl Opener {
             Kind::Ping => Content::Ping(token(content)?),
             Kind::Pong => Content::Pong(token(content)?),
         };
-        Ok(Datagram {
-            sender,
-            first_contact,
-            content,
-        })
+        Ok(Datagram { sender, first_contact, content })
     }
 
     /// Decrypts in place if the datagram is authentic and fresh, and remembers that it came.
@@ -153,24 +149,7 @@ impl Opener {
         header: &[u8; HEADER_BYTES],
         sealed: &mut [u8],
     ) -> Result<(SenderId, bool), OpenError> {
-        let &[
-            _,
-            key_id,
-            s0,
-            s1,
-            s2,
-            s3,
-            s4,
-            s5,
-            s6,
-            s7,
-            c0,
-            c1,
-            c2,
-            c3,
-            c4,
-            c5,
-        ] = header;
+        let &[_, key_id, s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3, c4, c5] = header;
         let key_id = TunnelKeyId(key_id);
         let sender = SenderId([s0, s1, s2, s3, s4, s5, s6, s7]);
         let nonce = nonce([c0, c1, c2, c3, c4, c5]);
@@ -192,34 +171,20 @@ impl Opener {
             return Ok((sender, false));
         }
 
-        let entry = self
-            .secrets
-            .iter()
-            .find(|entry| entry.id == key_id)
-            .ok_or(OpenError::UnknownKey)?;
+        let entry =
+            self.secrets.iter().find(|entry| entry.id == key_id).ok_or(OpenError::UnknownKey)?;
         let key = entry.secret.key(self.direction, sender);
-        key.open_in_place(nonce, Aad::from(header), sealed)
-            .map_err(|_| OpenError::Forged)?;
+        key.open_in_place(nonce, Aad::from(header), sealed).map_err(|_| OpenError::Forged)?;
         let mut window = ReplayWindow::new();
         window.take(counter);
-        self.remember(
-            (key_id, sender),
-            Sender {
-                key,
-                window,
-                last_heard: self.tick,
-            },
-        );
+        self.remember((key_id, sender), Sender { key, window, last_heard: self.tick });
         Ok((sender, true))
     }
 
     fn remember(&mut self, id: (TunnelKeyId, SenderId), sender: Sender) {
         if self.senders.len() >= self.senders_max {
             // Linear, but only an authenticated newcomer at a full cache pays it.
-            let silent = self
-                .senders
-                .iter()
-                .min_by_key(|(_, sender)| sender.last_heard);
+            let silent = self.senders.iter().min_by_key(|(_, sender)| sender.last_heard);
             if let Some((&silent, _)) = silent {
                 self.senders.remove(&silent);
             }
@@ -233,8 +198,5 @@ fn frames(content: &[u8], payloads: bool) -> Result<Frames<'_>, OpenError> {
 }
 
 fn token(content: &[u8]) -> Result<u64, OpenError> {
-    content
-        .try_into()
-        .map(u64::from_be_bytes)
-        .map_err(|_| OpenError::MalformedEcho)
+    content.try_into().map(u64::from_be_bytes).map_err(|_| OpenError::MalformedEcho)
 }

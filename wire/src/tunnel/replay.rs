@@ -8,7 +8,7 @@
 pub const WINDOW_DATAGRAMS: u64 = 1024;
 
 const WORD_BITS: u64 = 64;
-const WORDS: u64 = WINDOW_DATAGRAMS / WORD_BITS + 1;
+const WORDS: usize = (WINDOW_DATAGRAMS / WORD_BITS) as usize + 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
@@ -24,15 +24,12 @@ pub(super) enum Freshness {
 pub(super) struct ReplayWindow {
     /// One more than the newest counter taken; zero before the first.
     next: u64,
-    taken: [u64; WORDS as usize],
+    taken: [u64; WORDS],
 }
 
 impl ReplayWindow {
     pub(super) const fn new() -> Self {
-        Self {
-            next: 0,
-            taken: [0; WORDS as usize],
-        }
+        Self { next: 0, taken: [0; WORDS] }
     }
 
     #[inline]
@@ -53,13 +50,10 @@ impl ReplayWindow {
     pub(super) fn take(&mut self, counter: u64) {
         if counter >= self.next {
             // Words that the window moves into still hold what was taken a whole ring ago.
-            let newest_word = self
-                .next
-                .checked_sub(1)
-                .map_or(0, |newest| newest / WORD_BITS);
-            let steps = (counter / WORD_BITS - newest_word).min(WORDS);
-            for step in 1..=steps {
-                self.taken[((newest_word + step) % WORDS) as usize] = 0;
+            let newest = self.next.saturating_sub(1);
+            let words_entered = counter / WORD_BITS - newest / WORD_BITS;
+            for step in (1..=words_entered).take(WORDS) {
+                self.taken[word(newest + step * WORD_BITS)] = 0;
             }
             self.next = counter + 1;
         }
@@ -68,7 +62,7 @@ impl ReplayWindow {
 }
 
 const fn word(counter: u64) -> usize {
-    (counter / WORD_BITS % WORDS) as usize
+    (counter / WORD_BITS % WORDS as u64) as usize
 }
 
 const fn bit(counter: u64) -> u64 {
@@ -100,24 +94,9 @@ mod tests {
             ("reordered", &[7], 6, Freshness::Fresh),
             ("the oldest inside", &[2000], 2000 - 1023, Freshness::Fresh),
             ("one too old", &[2000], 2000 - 1024, Freshness::TooOld),
-            (
-                "taken, at the old edge",
-                &[977, 2000],
-                977,
-                Freshness::Replayed,
-            ),
-            (
-                "a ring ago at the same bit",
-                &[5, 5 + 64 * 17],
-                5 + 64 * 16,
-                Freshness::Fresh,
-            ),
-            (
-                "a far jump forgets all",
-                &[1, 2, 3, 1 << 40],
-                (1 << 40) - 1023,
-                Freshness::Fresh,
-            ),
+            ("taken, at the old edge", &[977, 2000], 977, Freshness::Replayed),
+            ("a ring ago at the same bit", &[5, 5 + 64 * 17], 5 + 64 * 16, Freshness::Fresh),
+            ("a far jump forgets all", &[1, 2, 3, 1 << 40], (1 << 40) - 1023, Freshness::Fresh),
         ] {
             assert_eq!(window_after(taken).judge(counter), want, "{name}");
         }

@@ -33,12 +33,7 @@ impl Sealer {
         direction: Direction,
         sender: SenderId,
     ) -> Self {
-        Self {
-            key: secret.key(direction, sender),
-            key_id,
-            sender,
-            counter: 0,
-        }
+        Self { key: secret.key(direction, sender), key_id, sender, counter: 0 }
     }
 
     /// Which secret it seals with.
@@ -129,7 +124,6 @@ impl Sealer {
     /// Seals any content under any kind's number.
     pub(crate) fn seal_raw(&mut self, kind: u8, datagram: &mut [u8], content_end: usize) {
         let first_byte = super::VERSION << 4 | (kind & 0x0f);
-        self.seal_in_place(first_byte, datagram, content_end)
-            .expect("a new sealer's counter");
+        self.seal_in_place(first_byte, datagram, content_end).expect("a new sealer's counter");
     }
 }

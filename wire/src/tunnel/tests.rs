@@ -59,33 +59,19 @@ fn the_header_is_the_documented_one() {
 #[test]
 fn every_kind_arrives_as_what_it_is() {
     let (mut sealer, mut opener) = (sealer(7), opener());
-    assert_eq!(
-        payloads(&mut opener, &data(&mut sealer, b"hello")).unwrap(),
-        [b"hello"]
-    );
+    assert_eq!(payloads(&mut opener, &data(&mut sealer, b"hello")).unwrap(), [b"hello"]);
 
     let mut ping = sealer.seal_ping(u64::MAX).unwrap();
-    assert!(matches!(
-        opener.open(&mut ping).unwrap().content,
-        Content::Ping(u64::MAX)
-    ));
+    assert!(matches!(opener.open(&mut ping).unwrap().content, Content::Ping(u64::MAX)));
     let mut pong = sealer.seal_pong(1).unwrap();
-    assert!(matches!(
-        opener.open(&mut pong).unwrap().content,
-        Content::Pong(1)
-    ));
+    assert!(matches!(opener.open(&mut pong).unwrap().content, Content::Pong(1)));
 
     let mut bundle = Bundle::new(1472, 0);
     bundle.append(&client(1), b"").unwrap();
     bundle.append(&client(2), b"").unwrap();
     let mut gone = sealer.seal_gone(&mut bundle).unwrap().to_vec();
-    let Content::Gone(frames) = opener.open(&mut gone).unwrap().content else {
-        panic!()
-    };
-    assert_eq!(
-        frames.map(|frame| frame.client).collect::<Vec<_>>(),
-        [client(1), client(2)]
-    );
+    let Content::Gone(frames) = opener.open(&mut gone).unwrap().content else { panic!() };
+    assert_eq!(frames.map(|frame| frame.client).collect::<Vec<_>>(), [client(1), client(2)]);
 }
 
 #[test]
@@ -123,11 +109,7 @@ fn each_length_but_the_right_one_is_refused() {
     for length in 0..datagram.len() {
         let refused = payloads(&mut opener(), &datagram[..length]).unwrap_err();
         let short = length < OVERHEAD_BYTES;
-        let want = if short {
-            OpenError::TooShort
-        } else {
-            OpenError::Forged
-        };
+        let want = if short { OpenError::TooShort } else { OpenError::Forged };
         assert_eq!(refused, want, "{length} bytes");
     }
     let longer = [&datagram[..], &[0]].concat();
@@ -143,28 +125,16 @@ fn the_wrong_direction_is_not_authentic() {
 
 #[test]
 fn an_accepted_key_opens_and_a_dropped_one_does_not() {
-    let entry = keyring()
-        .tunnel_entries()
-        .iter()
-        .find(|entry| entry.id.0 == ACCEPTED)
-        .cloned();
+    let entry = keyring().tunnel_entries().iter().find(|entry| entry.id.0 == ACCEPTED).cloned();
     let entry = entry.unwrap();
-    let mut old = Sealer::new(
-        &entry.secret,
-        entry.id,
-        Direction::ToShard,
-        SenderId([7; 8]),
-    );
+    let mut old = Sealer::new(&entry.secret, entry.id, Direction::ToShard, SenderId([7; 8]));
     let mut opener = opener();
     assert!(payloads(&mut opener, &data(&mut old, b"x")).is_ok());
 
     let new_only = Keyring::parse(include_str!("../../tests/keyrings/new.toml")).unwrap();
     opener.reload(&new_only);
     assert_eq!(opener.senders(), 0);
-    assert_eq!(
-        payloads(&mut opener, &data(&mut old, b"x")),
-        Err(OpenError::UnknownKey)
-    );
+    assert_eq!(payloads(&mut opener, &data(&mut old, b"x")), Err(OpenError::UnknownKey));
 }
 
 #[test]
@@ -190,11 +160,7 @@ fn replays_and_reordering() {
         ("the very first", 0, Some(OpenError::TooOld)),
         ("a new one", 1499, None),
     ] {
-        assert_eq!(
-            payloads(&mut opener, &datagrams[index]).err(),
-            want,
-            "{name}"
-        );
+        assert_eq!(payloads(&mut opener, &datagrams[index]).err(), want, "{name}");
     }
 }
 
@@ -214,16 +180,8 @@ fn a_forgery_does_not_move_the_window() {
 #[test]
 fn a_restarted_sender_never_repeats_a_keystream() {
     let content = |sender: u8| data(&mut sealer(sender), &[0; 64])[HEADER_BYTES..].to_vec();
-    assert_ne!(
-        content(7),
-        content(8),
-        "the same plaintext and counter under two sender ids"
-    );
-    assert_eq!(
-        content(7),
-        content(7),
-        "an id used twice would be fatal: it must be random"
-    );
+    assert_ne!(content(7), content(8), "the same plaintext and counter under two sender ids");
+    assert_eq!(content(7), content(7), "an id used twice would be fatal: it must be random");
 
     // And the receiver takes the restarted sender's counter zero, though it has seen that counter.
     let mut opener = opener();
@@ -267,10 +225,7 @@ fn strangers_do_not_enter_the_cache() {
     for sender in 0..100 {
         let sender = SenderId([sender; 8]);
         let mut sealer = Sealer::new(&stranger, TunnelKeyId(USED), Direction::ToShard, sender);
-        assert_eq!(
-            payloads(&mut opener, &data(&mut sealer, b"x")),
-            Err(OpenError::Forged)
-        );
+        assert_eq!(payloads(&mut opener, &data(&mut sealer, b"x")), Err(OpenError::Forged));
     }
     assert_eq!(opener.senders(), 0);
 }
@@ -279,12 +234,7 @@ fn strangers_do_not_enter_the_cache() {
 fn authentic_nonsense_is_refused_whole() {
     let mut opener = opener();
     for (name, kind, content, want) in [
-        (
-            "data without frames",
-            Kind::Data,
-            &b""[..],
-            OpenError::MalformedFrames(FrameError::None),
-        ),
+        ("data without frames", Kind::Data, &b""[..], OpenError::MalformedFrames(FrameError::None)),
         (
             "a good frame and a cut one",
             Kind::Data,
@@ -297,18 +247,8 @@ fn authentic_nonsense_is_refused_whole() {
             &[0, 0, 0, 1, 1, 2, 3, 4, 0, 9, b'x'],
             OpenError::MalformedFrames(FrameError::PayloadPresence),
         ),
-        (
-            "a ping of seven bytes",
-            Kind::Ping,
-            b"1234567",
-            OpenError::MalformedEcho,
-        ),
-        (
-            "a pong of nine bytes",
-            Kind::Pong,
-            b"123456789",
-            OpenError::MalformedEcho,
-        ),
+        ("a ping of seven bytes", Kind::Ping, b"1234567", OpenError::MalformedEcho),
+        ("a pong of nine bytes", Kind::Pong, b"123456789", OpenError::MalformedEcho),
     ] {
         let mut sealer = sealer(7);
         let mut datagram = vec![0; OVERHEAD_BYTES + content.len()];
@@ -326,10 +266,7 @@ fn a_bundle_closes_at_the_mtu_and_lets_one_long_packet_pass() {
     // 200 less 32 of overhead leaves room for two frames of 10 + 74.
     bundle.append(&client(1), &[1; 74]).unwrap();
     bundle.append(&client(2), &[2; 74]).unwrap();
-    assert_eq!(
-        (bundle.datagram_bytes(), bundle.exceeds_mtu()),
-        (200, false)
-    );
+    assert_eq!((bundle.datagram_bytes(), bundle.exceeds_mtu()), (200, false));
     assert_eq!(bundle.append(&client(3), &[3; 1]), Err(AppendError::Full));
     assert_eq!(bundle.frames(), 2, "a refused frame changes nothing");
 
@@ -340,19 +277,13 @@ fn a_bundle_closes_at_the_mtu_and_lets_one_long_packet_pass() {
     assert!(bundle.exceeds_mtu());
     assert_eq!(bundle.append(&client(4), &[4; 1]), Err(AppendError::Full));
     bundle.clear();
-    assert_eq!(
-        bundle.append(&client(3), &[3; 513]),
-        Err(AppendError::TooLong)
-    );
+    assert_eq!(bundle.append(&client(3), &[3; 513]), Err(AppendError::TooLong));
     assert!(bundle.is_empty());
 }
 
 #[test]
 fn secrets_are_not_printed() {
-    assert_eq!(
-        format!("{:?}", TunnelSecret::new([1; 32])),
-        "TunnelSecret(secret)"
-    );
+    assert_eq!(format!("{:?}", TunnelSecret::new([1; 32])), "TunnelSecret(secret)");
     let printed = format!("{:?} {:?}", sealer(7), opener());
     assert!(!printed.contains("expand"), "{printed}");
 }

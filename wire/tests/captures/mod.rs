@@ -2,11 +2,6 @@
 
 use std::path::Path;
 
-/// The ufrag of the answer that all captured clients had seen.
-pub(crate) const UFRAG: &[u8] = b"ARq7Xk2mT9vB4cL8wZ3nH6p";
-/// The password that stood with it.
-pub(crate) const PASSWORD: &[u8] = b"d0Yc7uV1sQ5eJ8rK2hG6fM4bN9tA";
-
 /// One datagram.
 pub(crate) struct Capture {
     /// The file's name, which tells client and occasion.
@@ -45,8 +40,5 @@ fn hex(text: &str) -> Vec<u8> {
         .flat_map(str::chars)
         .map(|character| character.to_digit(16).unwrap() as u8)
         .collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect()
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
