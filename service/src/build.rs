@@ -16,22 +16,16 @@ pub struct Build {
 }
 
 /// The version of the workspace, for `clap`: `0.1.0 (3f2a90c1b2d4)`.
-pub const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (",
-    env!("RINGWAY_BUILD_REVISION"),
-    ")"
-);
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("RINGWAY_BUILD_REVISION"), ")");
 
 impl Build {
     /// This build, on this kernel.
     #[must_use]
     pub fn current() -> Self {
         // A sandbox may hide /proc; not knowing the kernel is no reason to fail.
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
-            |_| "unknown".to_owned(),
-            |release| release.trim().to_owned(),
-        );
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned());
         Self {
             version: env!("CARGO_PKG_VERSION"),
             revision: env!("RINGWAY_BUILD_REVISION"),
@@ -43,16 +37,8 @@ impl Build {
 
 impl fmt::Display for Build {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            version,
-            revision,
-            compiler,
-            kernel,
-        } = self;
-        write!(
-            f,
-            "{version} (revision {revision}, {compiler}, kernel {kernel})"
-        )
+        let Self { version, revision, compiler, kernel } = self;
+        write!(f, "{version} (revision {revision}, {compiler}, kernel {kernel})")
     }
 }
 

@@ -54,19 +54,13 @@ impl Key {
     /// A key that a running process can change.
     #[must_use]
     pub const fn live(path: &'static str) -> Self {
-        Self {
-            path,
-            reload: Reload::Live,
-        }
+        Self { path, reload: Reload::Live }
     }
 
     /// A key that is read once, at start.
     #[must_use]
     pub const fn restart(path: &'static str) -> Self {
-        Self {
-            path,
-            reload: Reload::Restart,
-        }
+        Self { path, reload: Reload::Restart }
     }
 
     /// The environment variable that sets this key: `flows.idle_new` is `RINGWAY_FLOWS_IDLE_NEW`.
@@ -99,11 +93,7 @@ pub struct Flag {
 impl Flag {
     /// A flag that sets `key` to `value`.
     pub fn new(flag: impl Into<String>, key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            flag: flag.into(),
-            key: key.into(),
-            value: value.into(),
-        }
+        Self { flag: flag.into(), key: key.into(), value: value.into() }
     }
 }
 
@@ -128,12 +118,7 @@ impl Sources {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let environment = std::env::vars_os().filter_map(text).collect();
-        Self {
-            file,
-            prefix: prefix.to_owned(),
-            environment,
-            flags,
-        }
+        Self { file, prefix: prefix.to_owned(), environment, flags }
     }
 
     /// Reads, merges and checks everything. Nothing has been started when this fails. Reading the
@@ -184,19 +169,12 @@ fn typed<T: Schema>(root: &Node) -> Result<T, Vec<Problem>> {
     let mut problems = Problems::new(root);
     config.check(&mut problems);
     let problems = problems.into_vec();
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 /// The file's name for messages: what the user typed.
 fn display_name(file: Option<&Path>) -> String {
-    file.map_or_else(
-        || "configuration".to_owned(),
-        |path| path.display().to_string(),
-    )
+    file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string())
 }
 
 #[cfg(test)]

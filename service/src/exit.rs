@@ -51,9 +51,7 @@ fn report(result: anyhow::Result<()>, mut to: impl Write) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    let misused = error
-        .chain()
-        .any(|cause| cause.is::<ConfigError>() || cause.is::<Usage>());
+    let misused = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<Usage>());
     if misused { MISUSED } else { FAILED }
 }
 
@@ -102,15 +100,9 @@ mod tests {
     fn codes_and_messages() {
         assert_eq!(shown(Ok(())), (code_of(0), String::new()));
         let failed = anyhow!("no such device").context("Failed to bind");
-        assert_eq!(
-            shown(Err(failed)),
-            (code_of(1), "Failed to bind: no such device\n".into())
-        );
+        assert_eq!(shown(Err(failed)), (code_of(1), "Failed to bind: no such device\n".into()));
         let misused = Err(Usage("--count wants a number".into())).context("Cannot start");
-        assert_eq!(
-            shown(misused),
-            (code_of(2), "Cannot start: --count wants a number\n".into())
-        );
+        assert_eq!(shown(misused), (code_of(2), "Cannot start: --count wants a number\n".into()));
     }
 
     #[test]

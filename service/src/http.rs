@@ -156,11 +156,9 @@ fn health(what: &str, health: Health) -> impl IntoResponse {
     let uncached = [(header::CACHE_CONTROL, "no-store")];
     match health {
         Ok(()) => (StatusCode::OK, uncached, format!("{what}\n")),
-        Err(reason) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            uncached,
-            format!("not {what}: {reason}\n"),
-        ),
+        Err(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, uncached, format!("not {what}: {reason}\n"))
+        }
     }
 }
 
@@ -193,18 +191,12 @@ mod tests {
         }
 
         fn ready(&self) -> Health {
-            if *self.draining.lock().unwrap() {
-                Err("draining".to_owned())
-            } else {
-                Ok(())
-            }
+            if *self.draining.lock().unwrap() { Err("draining".to_owned()) } else { Ok(()) }
         }
     }
 
     async fn run(limits: impl FnOnce(&mut Limits)) -> (SocketAddr, Arc<Sample>) {
-        let mut server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-            .unwrap();
+        let mut server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         limits(&mut server.limits);
         let address = server.local_addr().unwrap();
         let pages = Arc::new(Sample::default());
@@ -218,10 +210,7 @@ mod tests {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         let read = stream.read_to_string(&mut answer);
-        timeout(Duration::from_secs(5), read)
-            .await
-            .expect("must close")
-            .unwrap();
+        timeout(Duration::from_secs(5), read).await.expect("must close").unwrap();
         answer
     }
 
@@ -237,22 +226,14 @@ mod tests {
         let (address, pages) = run(|_| {}).await;
         let (head, body) = page(address, "GET", "/metrics").await;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        assert!(
-            head.contains("content-type: text/plain; version=0.0.4"),
-            "{head}"
-        );
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
         assert_eq!(body, "ringway_up 1\n");
         let table = [
             ("GET", "/live", 200, "live\n"),
             ("GET", "/ready", 200, "ready\n"),
             ("HEAD", "/ready", 200, ""),
             ("POST", "/ready", 405, ""),
-            (
-                "GET",
-                "/",
-                404,
-                "There is no / here. There are /metrics, /live and /ready.\n",
-            ),
+            ("GET", "/", 404, "There is no / here. There are /metrics, /live and /ready.\n"),
             (
                 "GET",
                 "/ready/?x=1",
@@ -262,10 +243,7 @@ mod tests {
         ];
         for (method, path, status, expected) in table {
             let (head, body) = page(address, method, path).await;
-            assert!(
-                head.starts_with(&format!("HTTP/1.1 {status}")),
-                "{method} {path}: {head}"
-            );
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{method} {path}: {head}");
             assert_eq!(body, expected, "{method} {path}");
         }
         *pages.draining.lock().unwrap() = true;
@@ -273,10 +251,7 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 503"), "{head}");
         assert_eq!(body, "not ready: draining\n");
         let (head, _) = page(address, "GET", "/live").await;
-        assert!(
-            head.starts_with("HTTP/1.1 200"),
-            "draining is no reason to be killed: {head}"
-        );
+        assert!(head.starts_with("HTTP/1.1 200"), "draining is no reason to be killed: {head}");
     }
 
     #[tokio::test]
@@ -303,10 +278,7 @@ mod tests {
         let _idle = TcpStream::connect(address).await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
         let (head, _) = page(address, "GET", "/live").await;
-        assert!(
-            head.starts_with("HTTP/1.1 200"),
-            "after the idle one was cut off: {head}"
-        );
+        assert!(head.starts_with("HTTP/1.1 200"), "after the idle one was cut off: {head}");
     }
 
     #[tokio::test]
@@ -314,10 +286,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
         let error = format!("{:#}", Server::bind(address).await.unwrap_err());
-        assert!(
-            error.contains(&format!("http://{address} (http.listen)")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("http://{address} (http.listen)")), "{error}");
         assert!(error.contains("in use"), "{error}");
     }
 }

@@ -9,7 +9,8 @@
 //!                       ├ notify ── systemd: ready, reloading, stopping, watchdog
 //!                       ├ admin ─── Unix socket for `ctl`, one JSON line each way
 //!                       ├ http ──── /metrics, /live, /ready
-//!                       └ build ─── who am I: version, revision, compiler, kernel
+//!                       ├ build ─── who am I: version, revision, compiler, kernel
+//!                       └ network ─ networks, and addresses nobody is sent to by accident
 //! ```
 #![forbid(unsafe_code)]
 
@@ -19,5 +20,6 @@ pub mod config;
 pub mod exit;
 pub mod http;
 pub mod log;
+pub mod network;
 pub mod notify;
 pub mod signal;

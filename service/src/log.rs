@@ -71,19 +71,12 @@ impl TryFrom<String> for Level {
         };
         // A lone word that is no level would be taken for the name of a module, and switch off
         // every log line without a word.
-        let is_level = |word: &str| {
-            word.parse::<tracing_subscriber::filter::LevelFilter>()
-                .is_ok()
-        };
+        let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
         let sound = text.split(',').all(|part| {
             let level = part.rsplit('=').next().unwrap_or(part).trim();
             is_level(level) && !level.is_empty()
         });
-        if sound && EnvFilter::try_new(&text).is_ok() {
-            Ok(Self(text))
-        } else {
-            Err(refuse())
-        }
+        if sound && EnvFilter::try_new(&text).is_ok() { Ok(Self(text)) } else { Err(refuse()) }
     }
 }
 
@@ -102,10 +95,7 @@ impl Log {
             Format::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
             Format::Json => layer.json().flatten_event(true).boxed(),
         };
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(layer)
-            .try_init()?;
+        tracing_subscriber::registry().with(filter).with(layer).try_init()?;
         Ok(Self { filter: handle })
     }
 
@@ -121,34 +111,16 @@ mod tests {
 
     #[test]
     fn levels_that_mean_something_are_taken() {
-        for text in [
-            "info",
-            "off",
-            "TRACE",
-            "info,ringway_relay=debug",
-            "warn,a::b=trace",
-        ] {
+        for text in ["info", "off", "TRACE", "info,ringway_relay=debug", "warn,a::b=trace"] {
             assert_eq!(Level::try_from(text.to_owned()).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn levels_that_would_silence_the_log_by_mistake_are_refused() {
-        for text in [
-            "",
-            "verbose",
-            "inf",
-            "info,",
-            "info,relay=loud",
-            "=",
-            "[",
-            "info,[x",
-        ] {
+        for text in ["", "verbose", "inf", "info,", "info,relay=loud", "=", "[", "info,[x"] {
             let refused = Level::try_from(text.to_owned()).unwrap_err();
-            assert!(
-                refused.starts_with("must be one of off, error"),
-                "{refused}"
-            );
+            assert!(refused.starts_with("must be one of off, error"), "{refused}");
         }
     }
 
@@ -157,15 +129,10 @@ mod tests {
     fn the_level_changes_while_running() {
         let log = Log::start(Format::Json, &Level::try_from("off".to_owned()).unwrap()).unwrap();
         assert!(!tracing::enabled!(tracing::Level::ERROR));
-        log.set_level(&Level::try_from("warn".to_owned()).unwrap())
-            .unwrap();
+        log.set_level(&Level::try_from("warn".to_owned()).unwrap()).unwrap();
         assert!(tracing::enabled!(tracing::Level::WARN));
         assert!(!tracing::enabled!(tracing::Level::INFO));
-        assert!(
-            Log::start(Format::Text, &Level::default()).is_err(),
-            "one log per process"
-        );
-        log.set_level(&Level::try_from("off".to_owned()).unwrap())
-            .unwrap();
+        assert!(Log::start(Format::Text, &Level::default()).is_err(), "one log per process");
+        log.set_level(&Level::try_from("off".to_owned()).unwrap()).unwrap();
     }
 }

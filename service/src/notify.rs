@@ -51,10 +51,7 @@ impl Notifier {
         watchdog_pid: Option<&str>,
     ) -> io::Result<Self> {
         let Some(socket) = socket.filter(|socket| !socket.is_empty()) else {
-            return Ok(Self {
-                to: None,
-                watchdog: None,
-            });
+            return Ok(Self { to: None, watchdog: None });
         };
         let address = match socket.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -69,10 +66,7 @@ impl Notifier {
             .and_then(|text| text.parse().ok())
             .filter(|&microseconds| ours && microseconds > 0)
             .map(Duration::from_micros);
-        Ok(Self {
-            to: Some((from, address)),
-            watchdog,
-        })
+        Ok(Self { to: Some((from, address)), watchdog })
     }
 
     /// How often to send [`State::Watchdog`]: half of what the supervisor waits, as its manual
@@ -126,10 +120,7 @@ mod tests {
             (State::Ready, "READY=1"),
             (State::Stopping, "STOPPING=1"),
             (State::Watchdog, "WATCHDOG=1"),
-            (
-                State::Status("2 workers\nREADY=1"),
-                "STATUS=2 workers READY=1",
-            ),
+            (State::Status("2 workers\nREADY=1"), "STATUS=2 workers READY=1"),
             (State::MainProcess(77), "MAINPID=77"),
         ];
         for (state, message) in table {
@@ -138,9 +129,7 @@ mod tests {
         }
         notifier.tell(State::Reloading).unwrap();
         let message = received(&supervisor);
-        let time = message
-            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
-            .unwrap();
+        let time = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         assert!(time.parse::<u64>().unwrap() > 0);
     }
 
@@ -170,9 +159,7 @@ mod tests {
         let notifier = Notifier::new(path.to_str(), None, None).unwrap();
         assert!(notifier.tell(State::Ready).is_err());
         let _never_reads = UnixDatagram::bind(&path).unwrap();
-        let refused = (0..100_000)
-            .find_map(|_| notifier.tell(State::Watchdog).err())
-            .unwrap();
+        let refused = (0..100_000).find_map(|_| notifier.tell(State::Watchdog).err()).unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         assert!(Notifier::new(Some(&"x".repeat(200)), None, None).is_err());
     }

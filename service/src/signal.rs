@@ -59,11 +59,7 @@ impl Signals {
     }
 
     fn stop(&mut self) -> Event {
-        if std::mem::replace(&mut self.draining, true) {
-            Event::StopNow
-        } else {
-            Event::Drain
-        }
+        if std::mem::replace(&mut self.draining, true) { Event::StopNow } else { Event::Drain }
     }
 
     /// Says that draining was called off (`undrain`): the next SIGTERM is a first one again.

@@ -80,11 +80,7 @@ pub struct Client {
 impl Client {
     /// A client of the `process` (`relay`) at `path`, which waits `patience` for each line.
     pub fn new(path: &Path, process: &str, patience: Duration) -> Self {
-        Self {
-            path: path.to_owned(),
-            process: process.to_owned(),
-            patience,
-        }
+        Self { path: path.to_owned(), process: process.to_owned(), patience }
     }
 
     /// Asks, and returns the answer. Values that stream are passed over.
@@ -116,21 +112,13 @@ impl Client {
             Err(error) => return Err(self.explain(error)),
         }
         let client = self.clone();
-        Ok(Replies {
-            lines: BufReader::new(stream),
-            client,
-            ended: false,
-            value: PhantomData,
-        })
+        Ok(Replies { lines: BufReader::new(stream), client, ended: false, value: PhantomData })
     }
 
     fn explain(&self, error: io::Error) -> ClientError {
         let path = self.path.display().to_string();
         let process = self.process.clone();
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the system has many more, all rare"
-        )]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more, all rare")]
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => ClientError::Absent { path, process },
             ErrorKind::ConnectionRefused => ClientError::Dead { path, process },
@@ -185,10 +173,6 @@ impl<T: DeserializeOwned> Iterator for Replies<T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         // Everything is the end, unless the line says that there is more.
-        if std::mem::replace(&mut self.ended, true) {
-            None
-        } else {
-            Some(self.line())
-        }
+        if std::mem::replace(&mut self.ended, true) { None } else { Some(self.line()) }
     }
 }

@@ -57,11 +57,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            clients_max: 16,
-            request_bytes_max: 64 << 10,
-            patience: Duration::from_secs(5),
-        }
+        Self { clients_max: 16, request_bytes_max: 64 << 10, patience: Duration::from_secs(5) }
     }
 }
 
@@ -76,10 +72,7 @@ impl Server {
     /// Makes the socket. From now on clients can connect; they are served once
     /// [`serve`](Self::serve) runs.
     pub fn bind(place: &Place, limits: Limits) -> Result<Self, BindError> {
-        Ok(Self {
-            socket: Socket::bind(place)?,
-            limits,
-        })
+        Ok(Self { socket: Socket::bind(place)?, limits })
     }
 
     /// Serves until the future is dropped, which is how to stop: no request is half-read then that
@@ -144,15 +137,8 @@ async fn client<H: Handler>(
     limits: Limits,
     _place: OwnedSemaphorePermit,
 ) {
-    let request = timeout(
-        limits.patience,
-        read_line(&mut stream, limits.request_bytes_max),
-    )
-    .await;
-    let mut stream = Stream {
-        stream: &mut stream,
-        patience: limits.patience,
-    };
+    let request = timeout(limits.patience, read_line(&mut stream, limits.request_bytes_max)).await;
+    let mut stream = Stream { stream: &mut stream, patience: limits.patience };
     let line = match request {
         Err(_) => Line::Error(format!(
             "no request came within {}",
@@ -160,10 +146,9 @@ async fn client<H: Handler>(
         )),
         // The client left, or a bare connection asked whether anybody answers here.
         Ok(Err(_) | Ok(None)) => return,
-        Ok(Ok(Some(Err(TooLong)))) => Line::Error(format!(
-            "a request has at most {} bytes",
-            limits.request_bytes_max
-        )),
+        Ok(Ok(Some(Err(TooLong)))) => {
+            Line::Error(format!("a request has at most {} bytes", limits.request_bytes_max))
+        }
         Ok(Ok(Some(Ok(line)))) => match serde_json::from_slice(&line) {
             Err(error) => Line::Error(format!("not a request that is known here: {error}")),
             Ok(request) => match handler.handle(request, &mut stream).await {
@@ -181,17 +166,10 @@ async fn busy(mut stream: UnixStream, limits: Limits, _place: OwnedSemaphorePerm
         "{} clients are being answered already; try again in a moment",
         limits.clients_max
     ));
-    let mut client = Stream {
-        stream: &mut stream,
-        patience: limits.patience,
-    };
+    let mut client = Stream { stream: &mut stream, patience: limits.patience };
     let _ = client.send(&line).await;
     // Closing with an unread request would reset the connection and take the answer with it.
-    let _ = timeout(
-        limits.patience,
-        read_line(&mut stream, limits.request_bytes_max),
-    )
-    .await;
+    let _ = timeout(limits.patience, read_line(&mut stream, limits.request_bytes_max)).await;
 }
 
 struct TooLong;

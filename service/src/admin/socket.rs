@@ -36,12 +36,7 @@ impl std::error::Error for BindError {}
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Failed to make the admin socket {}: {}",
-            self.path.display(),
-            self.reason
-        )
+        write!(f, "Failed to make the admin socket {}: {}", self.path.display(), self.reason)
     }
 }
 
@@ -56,10 +51,7 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn bind(place: &Place) -> Result<Self, BindError> {
         let path = &place.path;
-        let refuse = |reason: String| BindError {
-            path: path.clone(),
-            reason,
-        };
+        let refuse = |reason: String| BindError { path: path.clone(), reason };
         let folder = match path.parent() {
             Some(folder) if path.file_name().is_some() => folder,
             _ => return Err(refuse("this is no path of a file".into())),
@@ -92,11 +84,7 @@ impl Socket {
             Ok(identity)
         };
         let identity = finish().map_err(|error| refuse(error.to_string()))?;
-        Ok(Self {
-            listener: Some(listener),
-            path: path.clone(),
-            identity,
-        })
+        Ok(Self { listener: Some(listener), path: path.clone(), identity })
     }
 
     /// The listener, non-blocking; none the second time.
@@ -203,11 +191,7 @@ mod tests {
     use super::*;
 
     fn place(path: &Path) -> Place {
-        Place {
-            path: path.into(),
-            group: None,
-            take_over: false,
-        }
+        Place { path: path.into(), group: None, take_over: false }
     }
 
     fn refused(place: &Place) -> String {
@@ -232,24 +216,12 @@ mod tests {
     fn a_group_may_use_it_if_told_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("relay.sock");
-        let mine = Group::from_gid(nix::unistd::getegid())
-            .unwrap()
-            .unwrap()
-            .name;
-        let with = |group: &str| Place {
-            group: Some(group.into()),
-            ..place(&path)
-        };
+        let mine = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap().name;
+        let with = |group: &str| Place { group: Some(group.into()), ..place(&path) };
         let _socket = Socket::bind(&with(&mine)).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o660
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         let refused = refused(&with("no-such-group-here"));
-        assert!(
-            refused.contains("there is no group \"no-such-group-here\""),
-            "{refused}"
-        );
+        assert!(refused.contains("there is no group \"no-such-group-here\""), "{refused}");
     }
 
     #[test]
@@ -259,17 +231,10 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         let living = Socket::bind(&place(&path)).unwrap();
         let refused = refused(&place(&path));
-        assert!(
-            refused.contains("another process answers on it"),
-            "{refused}"
-        );
+        assert!(refused.contains("another process answers on it"), "{refused}");
         UnixStream::connect(&path).unwrap();
 
-        let upgraded = Socket::bind(&Place {
-            take_over: true,
-            ..place(&path)
-        })
-        .unwrap();
+        let upgraded = Socket::bind(&Place { take_over: true, ..place(&path) }).unwrap();
         drop(living);
         UnixStream::connect(&path).expect("the old process must not remove the new one's socket");
         drop(upgraded);
@@ -289,14 +254,8 @@ mod tests {
     fn places_that_cannot_be_say_why() {
         let folder = tempfile::tempdir().unwrap();
         let table = [
-            (
-                folder.path().join("a/b/relay.sock"),
-                "systemd makes it with RuntimeDirectory=",
-            ),
-            (
-                folder.path().join("x".repeat(120)).join("relay.sock"),
-                "too long",
-            ),
+            (folder.path().join("a/b/relay.sock"), "systemd makes it with RuntimeDirectory="),
+            (folder.path().join("x".repeat(120)).join("relay.sock"), "too long"),
             (PathBuf::from("/"), "no path of a file"),
         ];
         for (path, reason) in table {

@@ -60,24 +60,12 @@ struct Running {
 fn run(limits: Limits) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.sock");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let place = Place {
-        path: path.clone(),
-        group: None,
-        take_over: false,
-    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let place = Place { path: path.clone(), group: None, take_over: false };
     let server = Server::bind(&place, limits).unwrap();
     let serving = runtime.spawn(server.serve(Arc::new(Arithmetic)));
-    Running {
-        runtime,
-        serving,
-        path,
-        _folder: folder,
-    }
+    Running { runtime, serving, path, _folder: folder }
 }
 
 fn client(path: &Path) -> Client {
@@ -87,9 +75,7 @@ fn client(path: &Path) -> Client {
 /// What a stranger gets for raw bytes.
 fn raw(path: &Path, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     // The server may close before it has taken all.
     let _ = stream.write_all(bytes);
     let mut text = Vec::new();
@@ -101,18 +87,12 @@ fn raw(path: &Path, bytes: &[u8]) -> String {
 fn a_request_is_answered_and_a_stream_ends() {
     let running = run(Limits::default());
     let client = client(&running.path);
-    assert_eq!(
-        client.call::<u64>(&Request::Double { number: 21 }).unwrap(),
-        42
-    );
+    assert_eq!(client.call::<u64>(&Request::Double { number: 21 }).unwrap(), 42);
     let values: Result<Vec<u64>, _> = client.stream(&Request::Count { to: 3 }).unwrap().collect();
     assert_eq!(values.unwrap(), [0, 1, 2, 3]);
     assert_eq!(client.call::<u64>(&Request::Count { to: 3 }).unwrap(), 3);
     let refused = client.call::<u64>(&Request::Refuse).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "not while draining: `ctl undrain` first"
-    );
+    assert_eq!(refused.to_string(), "not while draining: `ctl undrain` first");
 }
 
 #[test]
@@ -120,18 +100,12 @@ fn a_person_can_type_it() {
     let running = run(Limits::default());
     let table: [(&[u8], &str); 6] = [
         (b"{\"command\":\"double\",\"number\":4}\n", "{\"ok\":8}\n"),
-        (
-            b"{\"command\":\"count\",\"to\":1}\n",
-            "{\"next\":0}\n{\"ok\":1}\n",
-        ),
+        (b"{\"command\":\"count\",\"to\":1}\n", "{\"next\":0}\n{\"ok\":1}\n"),
         (
             b"{\"command\":\"duoble\"}\n",
             "{\"error\":\"not a request that is known here: unknown variant",
         ),
-        (
-            b"hello\n",
-            "{\"error\":\"not a request that is known here: expected value",
-        ),
+        (b"hello\n", "{\"error\":\"not a request that is known here: expected value"),
         (b"\xff\xfe\n", "{\"error\":\"not a request"),
         (b"\n", "{\"error\":\"not a request"),
     ];
@@ -143,17 +117,11 @@ fn a_person_can_type_it() {
 
 #[test]
 fn a_request_without_end_is_refused() {
-    let limits = Limits {
-        request_bytes_max: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits { request_bytes_max: 1000, ..Limits::default() };
     let running = run(limits);
     let answer = raw(&running.path, &[b'x'; 5000]);
     // The unread rest may reset the connection before the answer is read.
-    assert!(
-        answer.is_empty() || answer.contains("at most 1000 bytes"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.contains("at most 1000 bytes"), "{answer}");
     let long = [&[b' '; 969][..], b"{\"command\":\"double\",\"number\":4}\n"].concat();
     assert_eq!(long.len(), 1001, "1000 and the line break");
     assert_eq!(raw(&running.path, &long), "{\"ok\":8}\n");
@@ -161,10 +129,7 @@ fn a_request_without_end_is_refused() {
 
 #[test]
 fn a_client_that_says_nothing_is_sent_away() {
-    let limits = Limits {
-        patience: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits { patience: Duration::from_millis(50), ..Limits::default() };
     let running = run(limits);
     let answer = raw(&running.path, b"{\"command\":");
     assert_eq!(answer, "{\"error\":\"no request came within 50ms\"}\n");
@@ -172,53 +137,33 @@ fn a_client_that_says_nothing_is_sent_away() {
 
 #[test]
 fn one_client_too_many_is_told_so_and_a_place_becomes_free_again() {
-    let running = run(Limits {
-        clients_max: 2,
-        ..Limits::default()
-    });
+    let running = run(Limits { clients_max: 2, ..Limits::default() });
     let client = client(&running.path);
-    let mut streams: Vec<_> = (0..2)
-        .map(|_| client.stream::<u64>(&Request::Forever).unwrap())
-        .collect();
+    let mut streams: Vec<_> =
+        (0..2).map(|_| client.stream::<u64>(&Request::Forever).unwrap()).collect();
     for stream in &mut streams {
         stream.next().unwrap().unwrap();
     }
-    let refused = client
-        .call::<u64>(&Request::Double { number: 1 })
-        .unwrap_err()
-        .to_string();
-    assert!(
-        refused.starts_with("2 clients are being answered already"),
-        "{refused}"
-    );
+    let refused = client.call::<u64>(&Request::Double { number: 1 }).unwrap_err().to_string();
+    assert!(refused.starts_with("2 clients are being answered already"), "{refused}");
     drop(streams);
     let deadline = Instant::now() + Duration::from_secs(5);
     while client.call::<u64>(&Request::Double { number: 1 }).is_err() {
-        assert!(
-            Instant::now() < deadline,
-            "a place must become free when its client leaves"
-        );
+        assert!(Instant::now() < deadline, "a place must become free when its client leaves");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
 fn a_client_that_does_not_read_is_dropped() {
-    let limits = Limits {
-        clients_max: 1,
-        patience: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits =
+        Limits { clients_max: 1, patience: Duration::from_millis(50), ..Limits::default() };
     let running = run(limits);
     let mut deaf = UnixStream::connect(&running.path).unwrap();
-    deaf.write_all(b"{\"command\":\"count\",\"to\":100000000}\n")
-        .unwrap();
+    deaf.write_all(b"{\"command\":\"count\",\"to\":100000000}\n").unwrap();
     std::thread::sleep(Duration::from_millis(20));
     let deadline = Instant::now() + Duration::from_secs(5);
-    while client(&running.path)
-        .call::<u64>(&Request::Double { number: 1 })
-        .is_err()
-    {
+    while client(&running.path).call::<u64>(&Request::Double { number: 1 }).is_err() {
         assert!(Instant::now() < deadline, "it must give its place up");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -227,16 +172,11 @@ fn a_client_that_does_not_read_is_dropped() {
 #[test]
 fn stopping_removes_the_socket_and_cuts_clients_off() {
     let running = run(Limits::default());
-    let mut stream = client(&running.path)
-        .stream::<u64>(&Request::Forever)
-        .unwrap();
+    let mut stream = client(&running.path).stream::<u64>(&Request::Forever).unwrap();
     stream.next().unwrap().unwrap();
     running.serving.abort();
     let error = loop {
-        if let Err(error) = stream
-            .next()
-            .unwrap_or(Err(ClientError::Refused("ended".into())))
-        {
+        if let Err(error) = stream.next().unwrap_or(Err(ClientError::Refused("ended".into()))) {
             break error;
         }
     };
@@ -249,12 +189,7 @@ fn stopping_removes_the_socket_and_cuts_clients_off() {
 fn errors_tell_the_person_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relay.sock");
-    let fail = || {
-        client(&path)
-            .call::<u64>(&Request::Sleep)
-            .unwrap_err()
-            .to_string()
-    };
+    let fail = || client(&path).call::<u64>(&Request::Sleep).unwrap_err().to_string();
     assert!(fail().contains("is the relay running?"), "{}", fail());
     drop(UnixListener::bind(&path).unwrap());
     assert!(fail().contains("nobody answers"), "{}", fail());
@@ -264,10 +199,5 @@ fn errors_tell_the_person_what_to_do() {
     let error = hasty.call::<u64>(&Request::Sleep).unwrap_err().to_string();
     assert!(error.starts_with("no answer within 20ms"), "{error}");
     let error = client(&running.path).call::<String>(&Request::Double { number: 1 });
-    assert!(
-        error
-            .unwrap_err()
-            .to_string()
-            .ends_with("are both of the same version?")
-    );
+    assert!(error.unwrap_err().to_string().ends_with("are both of the same version?"));
 }

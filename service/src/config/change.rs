@@ -25,13 +25,7 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        write!(
-            f,
-            "{}: {} -> {}",
-            self.key,
-            text(&self.old),
-            text(&self.new)
-        )
+        write!(f, "{}: {} -> {}", self.key, text(&self.old), text(&self.new))
     }
 }
 
@@ -59,11 +53,8 @@ impl Changes {
         keys.sort_unstable();
         keys.dedup();
         for key in keys.into_iter().filter(|&key| old.get(key) != new.get(key)) {
-            let change = Change {
-                key: key.clone(),
-                old: old.get(key).cloned(),
-                new: new.get(key).cloned(),
-            };
+            let change =
+                Change { key: key.clone(), old: old.get(key).cloned(), new: new.get(key).cloned() };
             match reload(T::KEYS, key) {
                 Reload::Live => changes.live.push(change),
                 Reload::Restart => changes.needs_restart.push(change),
@@ -89,19 +80,13 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
     match value {
         Value::Table(table) => {
             for (key, value) in table {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 flatten(&path, value, leaves);
             }
         }
         Value::Array(elements) if elements.iter().any(Value::is_table) => {
             for (index, element) in elements.iter().enumerate() {
-                let id = element
-                    .get("id")
-                    .map_or_else(|| index.to_string(), ToString::to_string);
+                let id = element.get("id").map_or_else(|| index.to_string(), ToString::to_string);
                 flatten(&format!("{path}[{id}]"), element, leaves);
             }
         }
@@ -123,7 +108,5 @@ fn reload(keys: &[Key], path: &str) -> Reload {
         path.strip_prefix(key.path)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    keys.iter()
-        .find(holds)
-        .map_or(Reload::Restart, |key| key.reload)
+    keys.iter().find(holds).map_or(Reload::Restart, |key| key.reload)
 }

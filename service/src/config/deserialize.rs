@@ -23,25 +23,17 @@ pub(super) struct Fault {
 
 impl Fault {
     fn new(reason: String) -> Self {
-        Self {
-            place: None,
-            reason,
-        }
+        Self { place: None, reason }
     }
 
     fn at(mut self, path: &str, origin: &Origin) -> Self {
-        self.place
-            .get_or_insert_with(|| (path.to_owned(), origin.clone()));
+        self.place.get_or_insert_with(|| (path.to_owned(), origin.clone()));
         self
     }
 
     pub(super) fn into_problem(self) -> Problem {
         let (key, origin) = self.place.unwrap_or((String::new(), Origin::Default));
-        Problem {
-            origin,
-            key,
-            reason: self.reason,
-        }
+        Problem { origin, key, reason: self.reason }
     }
 }
 
@@ -59,11 +51,7 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format!(
-            "must be {}, is {}",
-            plain(expected),
-            shown(&unexpected)
-        ))
+        Self::new(format!("must be {}, is {}", plain(expected), shown(&unexpected)))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -79,13 +67,9 @@ impl de::Error for Fault {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let hint = nearest(variant, expected.iter().copied()).map_or(String::new(), |meant| {
-            format!("; did you mean \"{meant}\"?")
-        });
-        Self::new(format!(
-            "must be one of {}, is \"{variant}\"{hint}",
-            expected.join(", ")
-        ))
+        let hint = nearest(variant, expected.iter().copied())
+            .map_or(String::new(), |meant| format!("; did you mean \"{meant}\"?"));
+        Self::new(format!("must be one of {}, is \"{variant}\"{hint}", expected.join(", ")))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -105,10 +89,9 @@ fn plain(expected: &dyn Expected) -> String {
         "a boolean" => "true or false".to_owned(),
         "a string" | "path string" => "text in quotes".to_owned(),
         "a sequence" => "a list in brackets".to_owned(),
-        other => other.strip_prefix("struct ").map_or_else(
-            || other.to_owned(),
-            |_| "a table of keys and values".to_owned(),
-        ),
+        other => other
+            .strip_prefix("struct ")
+            .map_or_else(|| other.to_owned(), |_| "a table of keys and values".to_owned()),
     }
 }
 
@@ -134,10 +117,7 @@ pub(super) struct NodeDeserializer<'a> {
 
 impl<'a> NodeDeserializer<'a> {
     pub(super) fn root(node: &'a Node) -> Self {
-        Self {
-            node,
-            path: String::new(),
-        }
+        Self { node, path: String::new() }
     }
 
     /// The text of a value that was given without quotes, when a string is wanted.
@@ -174,11 +154,9 @@ impl<'a> Deserializer<'a> for NodeDeserializer<'a> {
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Boolean(truth) => visitor.visit_bool(*truth),
             Value::Array(elements) => visitor.visit_seq(Elements::new(elements, &path)),
-            Value::Table(entries) => visitor.visit_map(Entries {
-                entries: entries.iter(),
-                value: None,
-                path: &path,
-            }),
+            Value::Table(entries) => {
+                visitor.visit_map(Entries { entries: entries.iter(), value: None, path: &path })
+            }
             Value::Text(text) => match &text.toml {
                 Some(node) => return NodeDeserializer { node, path }.deserialize_any(visitor),
                 None => visitor.visit_str(&text.raw),
@@ -248,10 +226,7 @@ struct Elements<'a, 'p> {
 
 impl<'a, 'p> Elements<'a, 'p> {
     fn new(elements: &'a [Node], path: &'p str) -> Self {
-        Self {
-            elements: elements.iter().enumerate(),
-            path,
-        }
+        Self { elements: elements.iter().enumerate(), path }
     }
 }
 
@@ -283,11 +258,7 @@ struct Entries<'a, 'p> {
 
 impl Entries<'_, '_> {
     fn join(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 }
 
@@ -312,14 +283,9 @@ impl<'a> MapAccess<'a> for Entries<'a, '_> {
 
     fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let Some((key, node)) = self.value.take() else {
-            return Err(Fault::new(
-                "a value was asked for before its key".to_owned(),
-            ));
+            return Err(Fault::new("a value was asked for before its key".to_owned()));
         };
-        seed.deserialize(NodeDeserializer {
-            node,
-            path: self.join(key),
-        })
+        seed.deserialize(NodeDeserializer { node, path: self.join(key) })
     }
 }
 

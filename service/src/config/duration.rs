@@ -35,20 +35,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     }
     let mut total: u64 = 0;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .ok_or_else(refuse)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
         let (number, tail) = rest.split_at(digits);
         let tail = tail.trim_start();
-        let letters = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let number: u64 = number.parse().map_err(|_| refuse())?;
-        let (_, nanoseconds) = UNITS
-            .into_iter()
-            .find(|&(name, _)| name == unit)
-            .ok_or_else(refuse)?;
+        let (_, nanoseconds) =
+            UNITS.into_iter().find(|&(name, _)| name == unit).ok_or_else(refuse)?;
         total = number
             .checked_mul(nanoseconds)
             .and_then(|part| total.checked_add(part))
@@ -130,19 +124,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_clear() {
-        for text in [
-            "",
-            " ",
-            "10",
-            "s",
-            "-1s",
-            "1.5s",
-            "10x",
-            "10s5",
-            "1 0s",
-            "10S",
-            "99999999999d",
-        ] {
+        for text in
+            ["", " ", "10", "s", "-1s", "1.5s", "10x", "10s5", "1 0s", "10S", "99999999999d"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -43,13 +43,7 @@ pub(super) struct Text {
 impl Text {
     /// Whether it is a list in brackets.
     pub(super) fn is_list(&self) -> bool {
-        matches!(
-            self.toml.as_deref(),
-            Some(Node {
-                value: Value::Array(_),
-                ..
-            })
-        )
+        matches!(self.toml.as_deref(), Some(Node { value: Value::Array(_), .. }))
     }
 }
 
@@ -61,11 +55,9 @@ impl Node {
         for step in path.split(['.', '[']) {
             let next = match &node.value {
                 Value::Table(entries) => entries.get(step),
-                Value::Array(elements) => step
-                    .trim_end_matches(']')
-                    .parse()
-                    .ok()
-                    .and_then(|i: usize| elements.get(i)),
+                Value::Array(elements) => {
+                    step.trim_end_matches(']').parse().ok().and_then(|i: usize| elements.get(i))
+                }
                 Value::String(_)
                 | Value::Integer(_)
                 | Value::Float(_)
@@ -110,9 +102,7 @@ impl Node {
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let lines = Lines::of(text);
     let table = DeTable::parse(text).map_err(|error| syntax(&error, &lines))?;
-    let mut root = table_node(table.get_ref(), &|span| Origin::File {
-        line: lines.line(&span),
-    })?;
+    let mut root = table_node(table.get_ref(), &|span| Origin::File { line: lines.line(&span) })?;
     root.origin = Origin::Default;
     Ok(root)
 }
@@ -123,44 +113,25 @@ pub(super) fn text(raw: &str, origin: &Origin) -> Node {
         let parsed = DeValue::parse(raw).ok();
         let toml = parsed
             .and_then(|value| node(value.get_ref(), origin.clone(), &|_| origin.clone()).ok());
-        let text = Text {
-            raw: raw.to_owned(),
-            toml: toml.map(Box::new),
-            parts,
-        };
-        Node {
-            value: Value::Text(text),
-            origin: origin.clone(),
-        }
+        let text = Text { raw: raw.to_owned(), toml: toml.map(Box::new), parts };
+        Node { value: Value::Text(text), origin: origin.clone() }
     };
-    let parts = raw
-        .split(',')
-        .map(|part| single(part.trim(), Vec::new()))
-        .collect();
+    let parts = raw.split(',').map(|part| single(part.trim(), Vec::new())).collect();
     single(raw, parts)
 }
 
 fn syntax(error: &toml::de::Error, lines: &Lines) -> Problem {
-    let origin = error.span().map_or(Origin::Default, |span| Origin::File {
-        line: lines.line(&span),
-    });
+    let origin =
+        error.span().map_or(Origin::Default, |span| Origin::File { line: lines.line(&span) });
     // The parser's message may have several lines ("invalid string\nexpected `\"`").
     let reason = error.message().lines().collect::<Vec<_>>().join(", ");
-    Problem {
-        origin,
-        key: String::new(),
-        reason: format!("not valid TOML: {reason}"),
-    }
+    Problem { origin, key: String::new(), reason: format!("not valid TOML: {reason}") }
 }
 
 type OriginOf<'a> = &'a dyn Fn(Range<usize>) -> Origin;
 
 fn node(value: &DeValue<'_>, origin: Origin, of: OriginOf<'_>) -> Result<Node, Problem> {
-    let refuse = |reason: String| Problem {
-        origin: origin.clone(),
-        key: String::new(),
-        reason,
-    };
+    let refuse = |reason: String| Problem { origin: origin.clone(), key: String::new(), reason };
     let value = match value {
         DeValue::String(text) => Value::String(text.clone().into_owned()),
         DeValue::Integer(number) => {
@@ -198,18 +169,11 @@ fn table_node(table: &DeTable<'_>, of: OriginOf<'_>) -> Result<Node, Problem> {
         })?;
         entries.insert(key.get_ref().clone().into_owned(), entry);
     }
-    Ok(Node {
-        value: Value::Table(entries),
-        origin: Origin::Default,
-    })
+    Ok(Node { value: Value::Table(entries), origin: Origin::Default })
 }
 
 fn join(head: &str, rest: &str) -> String {
-    if rest.is_empty() {
-        head.to_owned()
-    } else {
-        format!("{head}.{rest}")
-    }
+    if rest.is_empty() { head.to_owned() } else { format!("{head}.{rest}") }
 }
 
 /// Byte offsets of line starts.
@@ -220,11 +184,7 @@ struct Lines {
 impl Lines {
     fn of(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
-        Self {
-            starts: std::iter::once(0)
-                .chain(breaks.map(|(at, _)| at + 1))
-                .collect(),
-        }
+        Self { starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
     }
 
     /// The line of a span's first byte, counted from 1.

@@ -53,21 +53,13 @@ pub(super) fn flags(root: &mut Node, keys: &[Key], flags: &[Flag], problems: &mu
             let hint = nearest(key, keys.iter().map(|known| known.path))
                 .map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
             let reason = format!("no such key{hint}");
-            problems.push(Problem {
-                origin,
-                key: key.clone(),
-                reason,
-            });
+            problems.push(Problem { origin, key: key.clone(), reason });
         }
     }
 }
 
 fn set(root: &mut Node, path: &str, value: &str, origin: Origin, problems: &mut Vec<Problem>) {
     if let Err(reason) = root.set(path, node::text(value, &origin)) {
-        problems.push(Problem {
-            origin,
-            key: path.to_owned(),
-            reason,
-        });
+        problems.push(Problem { origin, key: path.to_owned(), reason });
     }
 }

@@ -44,10 +44,7 @@ pub struct Problems<'a> {
 
 impl<'a> Problems<'a> {
     pub(super) fn new(root: &'a Node) -> Self {
-        Self {
-            root,
-            found: Vec::new(),
-        }
+        Self { root, found: Vec::new() }
     }
 
     pub(super) fn into_vec(self) -> Vec<Problem> {
@@ -59,11 +56,7 @@ impl<'a> Problems<'a> {
     pub fn add(&mut self, key: impl Into<String>, reason: impl Into<String>) {
         let key = key.into();
         let origin = self.root.origin(&key);
-        self.found.push(Problem {
-            origin,
-            key,
-            reason: reason.into(),
-        });
+        self.found.push(Problem { origin, key, reason: reason.into() });
     }
 
     /// Notes `key` unless `low <= value <= high`. Values print as the user would write them.
@@ -106,17 +99,11 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(file: Option<&Path>, problems: Vec<Problem>) -> Self {
-        Self {
-            file: file.map(Path::to_owned),
-            problems,
-        }
+        Self { file: file.map(Path::to_owned), problems }
     }
 
     pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the system has many more, all rare"
-        )]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more, all rare")]
         let reason = match error.kind() {
             ErrorKind::NotFound => "there is no such file; `print-config` writes one to start from",
             ErrorKind::PermissionDenied => "this user may not read it",
@@ -125,14 +112,7 @@ impl ConfigError {
             _ => "cannot be read",
         };
         let reason = format!("{reason} ({error})");
-        Self::new(
-            Some(file),
-            vec![Problem {
-                origin: Origin::Default,
-                key: String::new(),
-                reason,
-            }],
-        )
+        Self::new(Some(file), vec![Problem { origin: Origin::Default, key: String::new(), reason }])
     }
 
     /// The problems, in the order they were found.

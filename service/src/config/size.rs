@@ -26,33 +26,21 @@ const EXPECTED: &str = "a size such as \"4MiB\", \"64KiB\" or a number of bytes"
 pub fn parse(text: &str) -> Result<u64, String> {
     let refuse = || format!("must be {EXPECTED}, is \"{text}\"");
     let trimmed = text.trim();
-    let digits = trimmed
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(trimmed.len());
+    let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(digits);
     let number: u64 = number.parse().map_err(|_| refuse())?;
     let unit = unit.trim_start();
     let factor = match unit {
         "" => 1,
-        unit => {
-            UNITS
-                .into_iter()
-                .find(|&(name, _)| name == unit)
-                .ok_or_else(refuse)?
-                .1
-        }
+        unit => UNITS.into_iter().find(|&(name, _)| name == unit).ok_or_else(refuse)?.1,
     };
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| format!("\"{text}\" is more than 16 EiB"))
+    number.checked_mul(factor).ok_or_else(|| format!("\"{text}\" is more than 16 EiB"))
 }
 
 /// Writes a size so that [`parse`] reads the same one: `4MiB`, `1500B`.
 #[must_use]
 pub fn format(bytes: u64) -> String {
-    let unit = UNITS
-        .into_iter()
-        .find(|&(_, factor)| bytes > 0 && bytes.is_multiple_of(factor));
+    let unit = UNITS.into_iter().find(|&(_, factor)| bytes > 0 && bytes.is_multiple_of(factor));
     let (name, factor) = unit.unwrap_or(("B", 1));
     format!("{}{name}", bytes / factor)
 }
@@ -112,16 +100,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_clear() {
-        for text in [
-            "",
-            "MiB",
-            "-1",
-            "1.5MiB",
-            "4M",
-            "4mib",
-            "4MiBs",
-            "99999999TiB",
-        ] {
+        for text in ["", "MiB", "-1", "1.5MiB", "4M", "4mib", "4MiBs", "99999999TiB"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

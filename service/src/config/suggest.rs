@@ -8,11 +8,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .into_iter()
         .map(|candidate| {
             let tail_matches = candidate.rsplit('.').next() == Some(word);
-            let apart = if tail_matches {
-                1
-            } else {
-                distance(word, candidate)
-            };
+            let apart = if tail_matches { 1 } else { distance(word, candidate) };
             (apart, candidate)
         })
         .filter(|&(apart, _)| apart <= allowed)
@@ -64,13 +60,7 @@ mod tests {
 
     #[test]
     fn suggestions() {
-        let known = [
-            "listen",
-            "workers",
-            "flows.idle_new",
-            "flows.idle_assured",
-            "id",
-        ];
+        let known = ["listen", "workers", "flows.idle_new", "flows.idle_assured", "id"];
         let table = [
             ("listn", Some("listen")),
             ("worker", Some("workers")),

@@ -60,10 +60,7 @@ impl Default for Sample {
 
 impl Default for Flows {
     fn default() -> Self {
-        Self {
-            idle_new: Duration::from_secs(10),
-            buffer: 4 << 20,
-        }
+        Self { idle_new: Duration::from_secs(10), buffer: 4 << 20 }
     }
 }
 
@@ -98,22 +95,13 @@ fn sources(environment: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Source
     Sources {
         file: Some("relay.toml".into()),
         prefix: "RINGWAY_".into(),
-        environment: environment
-            .iter()
-            .map(|&(n, v)| (n.into(), v.into()))
-            .collect(),
-        flags: flags
-            .iter()
-            .map(|&(flag, key, value)| Flag::new(flag, key, value))
-            .collect(),
+        environment: environment.iter().map(|&(n, v)| (n.into(), v.into())).collect(),
+        flags: flags.iter().map(|&(flag, key, value)| Flag::new(flag, key, value)).collect(),
     }
 }
 
 fn error(text: &str) -> String {
-    sources(&[], &[])
-        .parse::<Sample>(text)
-        .unwrap_err()
-        .to_string()
+    sources(&[], &[]).parse::<Sample>(text).unwrap_err().to_string()
 }
 
 #[test]
@@ -133,16 +121,9 @@ fn later_sources_win() {
         ("WORKERS", "9"),
     ];
     let flags = [("--workers", "workers", "4")];
-    let config = sources(&environment, &flags)
-        .parse::<Sample>(file)
-        .unwrap()
-        .config;
+    let config = sources(&environment, &flags).parse::<Sample>(file).unwrap().config;
     assert_eq!(config.workers, 4, "flag over environment over file");
-    assert_eq!(
-        config.flows.idle_new,
-        Duration::from_secs(3),
-        "environment over file"
-    );
+    assert_eq!(config.flows.idle_new, Duration::from_secs(3), "environment over file");
     assert!(!config.gso, "an empty variable is not set");
     assert_eq!(config.flows.buffer, 1024);
 }
@@ -158,24 +139,15 @@ fn text_becomes_what_the_key_wants() {
         ("RINGWAY_FLOWS_BUFFER", "64KiB"),
         ("RINGWAY_PEERS", "[{ id = 1, address = \"10.0.0.1\" }]"),
     ];
-    let config = sources(&environment, &[])
-        .parse::<Sample>("")
-        .unwrap()
-        .config;
+    let config = sources(&environment, &[]).parse::<Sample>("").unwrap().config;
     let expected = Sample {
         listen: vec!["0.0.0.0:1".parse().unwrap(), "[::]:2".parse().unwrap()],
         gso: false,
         engine: Engine::Uring,
         ratio: 0.25,
         group: Some("7".into()),
-        flows: Flows {
-            buffer: 65_536,
-            ..Flows::default()
-        },
-        peers: vec![Peer {
-            id: 1,
-            address: "10.0.0.1".parse().unwrap(),
-        }],
+        flows: Flows { buffer: 65_536, ..Flows::default() },
+        peers: vec![Peer { id: 1, address: "10.0.0.1".parse().unwrap() }],
         ..Sample::default()
     };
     assert_eq!(config, expected);
@@ -187,10 +159,7 @@ fn text_becomes_what_the_key_wants() {
 #[test]
 fn errors_say_where_which_why_and_what_would_be_right() {
     let table = [
-        (
-            "\nworkers = 0\n",
-            "relay.toml:2: workers: must be 1..=64, is 0",
-        ),
+        ("\nworkers = 0\n", "relay.toml:2: workers: must be 1..=64, is 0"),
         (
             "workers = 70000\n",
             "relay.toml:1: workers: must be a whole number from 0 to 65535, is 70000",
@@ -199,26 +168,14 @@ fn errors_say_where_which_why_and_what_would_be_right() {
             "workers = \"two\"\n",
             "relay.toml:1: workers: must be a whole number from 0 to 65535, is \"two\"",
         ),
-        (
-            "gso = \"on\"\n",
-            "relay.toml:1: gso: must be true or false, is \"on\"",
-        ),
-        (
-            "listen = \"x\"\n",
-            "relay.toml:1: listen: must be a list in brackets, is \"x\"",
-        ),
-        (
-            "listen = [\n  \"x\"\n]\n",
-            "relay.toml:2: listen[0]: invalid socket address syntax",
-        ),
+        ("gso = \"on\"\n", "relay.toml:1: gso: must be true or false, is \"on\""),
+        ("listen = \"x\"\n", "relay.toml:1: listen: must be a list in brackets, is \"x\""),
+        ("listen = [\n  \"x\"\n]\n", "relay.toml:2: listen[0]: invalid socket address syntax"),
         (
             "engine = \"urign\"\n",
             "relay.toml:1: engine: must be one of auto, uring, is \"urign\"; did you mean \"uring\"?",
         ),
-        (
-            "wrokers = 1\n",
-            "relay.toml:1: wrokers: no such key; did you mean `workers`?",
-        ),
+        ("wrokers = 1\n", "relay.toml:1: wrokers: no such key; did you mean `workers`?"),
         (
             "[flows]\nidel_new = \"1s\"\n",
             "relay.toml:2: flows.idel_new: no such key; did you mean `idle_new`?",
@@ -232,14 +189,8 @@ fn errors_say_where_which_why_and_what_would_be_right() {
             "relay.toml:2: flows.idle_new: must be a time with its unit, such as \"250ms\", \"10s\", \
              \"1m30s\" or \"12h\", is 10",
         ),
-        (
-            "flows = 1\n",
-            "relay.toml:1: flows: must be a table of keys and values, is 1",
-        ),
-        (
-            "[[peers]]\nid = 1\n",
-            "relay.toml:1: peers[0]: `address` is missing, and has no default",
-        ),
+        ("flows = 1\n", "relay.toml:1: flows: must be a table of keys and values, is 1"),
+        ("[[peers]]\nid = 1\n", "relay.toml:1: peers[0]: `address` is missing, and has no default"),
         (
             "[[peers]]\nid = 1\naddress = \"239.0.0.1\"\n",
             "relay.toml:3: peers[0].address: must not be multicast",
@@ -252,16 +203,9 @@ fn errors_say_where_which_why_and_what_would_be_right() {
 
 #[test]
 fn what_is_no_toml_says_so_with_its_line() {
-    for text in [
-        "a = 1\nworkers\n",
-        "a = 1\nworkers = \"\n",
-        "a = 1\na = 1\n",
-    ] {
+    for text in ["a = 1\nworkers\n", "a = 1\nworkers = \"\n", "a = 1\na = 1\n"] {
         let error = error(text);
-        assert!(
-            error.starts_with("relay.toml:2: not valid TOML: "),
-            "{error}"
-        );
+        assert!(error.starts_with("relay.toml:2: not valid TOML: "), "{error}");
     }
 }
 
@@ -278,10 +222,7 @@ fn all_semantic_problems_are_reported_at_once() {
 #[test]
 fn a_variable_and_a_flag_are_named_as_the_origin() {
     let refused = |environment: &[_], flags: &[_]| {
-        sources(environment, flags)
-            .parse::<Sample>("workers = 1\n")
-            .unwrap_err()
-            .to_string()
+        sources(environment, flags).parse::<Sample>("workers = 1\n").unwrap_err().to_string()
     };
     assert_eq!(
         refused(&[("RINGWAY_WORKERS", "0")], &[]),
@@ -320,17 +261,11 @@ fn a_file_that_cannot_be_read_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relay.toml");
     let load = |path: &Path| {
-        let sources = Sources {
-            file: Some(path.into()),
-            ..Sources::default()
-        };
+        let sources = Sources { file: Some(path.into()), ..Sources::default() };
         sources.load::<Sample>()
     };
     let error = load(&path).unwrap_err().to_string();
-    assert!(
-        error.contains("there is no such file; `print-config` writes one"),
-        "{error}"
-    );
+    assert!(error.contains("there is no such file; `print-config` writes one"), "{error}");
     let error = load(folder.path()).unwrap_err().to_string();
     assert!(error.contains("is a directory"), "{error}");
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
@@ -342,31 +277,17 @@ fn a_file_that_cannot_be_read_says_why() {
 
 #[test]
 fn changes_are_sorted_by_when_they_take_effect() {
-    let peer = |id, address: &str| Peer {
-        id,
-        address: address.parse().unwrap(),
-    };
+    let peer = |id, address: &str| Peer { id, address: address.parse().unwrap() };
     let old = Sample {
-        peers: vec![
-            peer(1, "10.0.0.1"),
-            peer(2, "10.0.0.2"),
-            peer(3, "10.0.0.3"),
-        ],
+        peers: vec![peer(1, "10.0.0.1"), peer(2, "10.0.0.2"), peer(3, "10.0.0.3")],
         ..Sample::default()
     };
     let new = Sample {
         workers: 2,
         gso: false,
         group: Some("media".into()),
-        flows: Flows {
-            idle_new: Duration::from_secs(5),
-            buffer: 1024,
-        },
-        peers: vec![
-            peer(3, "10.0.0.3"),
-            peer(2, "10.0.0.22"),
-            peer(4, "10.0.0.4"),
-        ],
+        flows: Flows { idle_new: Duration::from_secs(5), buffer: 1024 },
+        peers: vec![peer(3, "10.0.0.3"), peer(2, "10.0.0.22"), peer(4, "10.0.0.4")],
         ..old.clone()
     };
     let changes = Changes::between(&old, &new);
@@ -385,11 +306,7 @@ fn changes_are_sorted_by_when_they_take_effect() {
     );
     assert_eq!(
         shown(&changes.needs_restart),
-        [
-            "flows.buffer: \"4MiB\" -> \"1KiB\"",
-            "group: nothing -> \"media\"",
-            "workers: 1 -> 2",
-        ]
+        ["flows.buffer: \"4MiB\" -> \"1KiB\"", "group: nothing -> \"media\"", "workers: 1 -> 2",]
     );
     assert!(Changes::between(&old, &old).is_empty());
 }

@@ -35,11 +35,7 @@ impl Sparing {
     /// At most one line in so many milliseconds.
     #[must_use]
     pub const fn every_ms(interval_ms: u64) -> Self {
-        Self {
-            interval_ms,
-            last_ms: AtomicU64::new(NEVER),
-            suppressed: AtomicU64::new(0),
-        }
+        Self { interval_ms, last_ms: AtomicU64::new(NEVER), suppressed: AtomicU64::new(0) }
     }
 
     /// Whether to log now; and if so, how many lines were left out since the last one.
@@ -87,11 +83,7 @@ mod tests {
             (1000, Some(0)),
         ];
         for (seconds, expected) in table {
-            assert_eq!(
-                sparing.admit_at(Duration::from_secs(seconds)),
-                expected,
-                "{seconds}"
-            );
+            assert_eq!(sparing.admit_at(Duration::from_secs(seconds)), expected, "{seconds}");
         }
     }
 
@@ -101,10 +93,7 @@ mod tests {
         let admitted: u64 = std::thread::scope(|scope| {
             let attempts = || (0..1000).filter_map(|_| sparing.admit()).count() as u64;
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(attempts)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(admitted, 1);
         let later = Duration::from_secs(1 << 30);
