@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! exit ── main's shape ── config ── file < environment < flags, every error with its line
+//!                       ├ keyfile ─ the keyring: permissions checked, never overwritten
 //!                       ├ log ───── text or JSON on stderr, level changeable while running
 //!                       ├ signal ── drain, stop, reload, upgrade as events
 //!                       ├ notify ── systemd: ready, reloading, stopping, watchdog
@@ -19,6 +20,7 @@ pub mod build;
 pub mod config;
 pub mod exit;
 pub mod http;
+pub mod keyfile;
 pub mod log;
 pub mod network;
 pub mod notify;
