@@ -12,7 +12,7 @@
 //! returns a `Copy` error that names the one check that failed, and never panics; the caller
 //! counts it.
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm))]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
 pub mod address;
 mod base62;

@@ -1,0 +1,56 @@
+# Ringway. Bare `make` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+RESULTS := benches/results/$(shell date +%Y-%m-%d)-$(shell hostname)
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## install the system packages that building and testing need (Debian, Ubuntu; root or sudo)
+	scripts/setup.sh
+
+.PHONY: build
+build: setup ## build everything in release mode: target/release/ringway-*
+	$(CARGO) build --locked --release --workspace
+
+.PHONY: test
+test: setup ## run all tests
+	$(CARGO) test --locked --workspace
+
+.PHONY: lint
+lint: setup ## formatting, clippy, and the fuzz targets' formatting
+	$(CARGO) fmt --all --check
+	cd fuzz && $(CARGO) fmt --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## check licences, sources and bans of all dependencies (needs cargo-deny)
+	$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install cargo-deny --locked"; exit 1; }
+	$(CARGO) deny check bans licenses sources
+
+.PHONY: fuzz
+fuzz: setup ## run each fuzz target for FUZZ_SECONDS (default 60); new inputs join fuzz/corpus
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+.PHONY: bench
+bench: setup ## run the benchmarks and write a report to benches/results/
+	$(CARGO) bench --locked -p ringway-benches
+	$(CARGO) run --locked --release -q -p ringway-benches --bin bench-report > $(RESULTS)-micro.md
+	@echo "Report: $(RESULTS)-micro.md"
+
+# These become real when the programs behind them do.
+.PHONY: demo
+demo: ## (not built yet) relay, transceiver and a page to talk to
+	@echo "make demo: the transceiver is not built yet; CHANGELOG.md lists what is." >&2; exit 1
+
+.PHONY: loadtest
+loadtest: ## (not built yet) measure a deployment's latency and loss
+	@echo "make loadtest: the load generator is not built yet; CHANGELOG.md lists what is." >&2; exit 1

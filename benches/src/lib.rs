@@ -1,1 +1,0 @@
-//! Benchmarks of Ringway; each bench target under `benches/` is one of them.
