@@ -2,5 +2,32 @@
 //!
 //! This is the only crate of Ringway with `unsafe` in it. Everything above it sees addresses and
 //! bytes.
+//!
+//! An [`Engine`] serves a fixed list of links (sockets) for one thread: [`Engine::wait`] sleeps and
+//! fills the [`Arrivals`], the caller reads them and queues replies in the [`Outbox`], and
+//! [`Engine::flush`] sends those.
 
+mod address;
+mod arrivals;
+pub mod clock;
+mod control;
 pub mod heap;
+mod interface;
+mod kernel;
+mod link;
+mod memory;
+mod mmsg;
+mod outbox;
+mod segmentation;
+mod statistics;
+mod uring;
+mod waker;
+
+pub use arrivals::{Arrival, Arrivals};
+pub use interface::{Engine, LinkSocket, Settings, Wait};
+pub use link::{DATAGRAM_BYTES_MAX, LINKS_MAX, Link, LinkSettings};
+pub use mmsg::Mmsg;
+pub use outbox::{Full, Outbox, OutboxSettings, SEGMENTS_MAX, Slot};
+pub use statistics::Statistics;
+pub use uring::UringSettings;
+pub use waker::Waker;

@@ -1,0 +1,214 @@
+//! Single system calls on a UDP socket: what engines share besides their batch calls.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, setsockopt, sockopt};
+
+use crate::address::RawAddress;
+use crate::link::Link;
+use crate::outbox::{Outbox, Run};
+use crate::segmentation::Segmentation;
+use crate::statistics::Statistics;
+
+/// Errors read from a socket's error queue in one go; the next turn reads on.
+const ERROR_QUEUE_READS_MAX: u32 = 64;
+
+/// Errors that belong to an earlier datagram: an ICMP message came back, and the kernel reports it
+/// at the next call on the socket, whatever that call was about.
+pub(crate) fn is_icmp(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::ECONNREFUSED
+            | Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::EPROTO
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+            | Errno::EMSGSIZE
+    )
+}
+
+/// Errors of a receive after which no receive will work again: the descriptor is gone, or
+/// somebody has shut the socket down (`ss --kill` reports ECONNABORTED).
+pub(crate) fn is_fatal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EBADF
+            | Errno::ENOTSOCK
+            | Errno::ENOTCONN
+            | Errno::ECONNABORTED
+            | Errno::EINVAL
+            | Errno::EFAULT
+    )
+}
+
+/// Errors of a send that mean "not now": the send buffer or the queue behind it is full.
+pub(crate) fn is_busy(error: Errno) -> bool {
+    matches!(error, Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)
+}
+
+/// The error for a link that no datagram will come from any more.
+pub(crate) fn link_gone(link: Link, why: &dyn std::fmt::Display) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        format!("{link} can receive nothing any more ({why}): was its socket closed or shut down?"),
+    )
+}
+
+/// The peer of a connected socket.
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    let address = getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::V4((*v4).into()));
+    }
+    address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into()))
+}
+
+/// Switches receive timestamps.
+pub(crate) fn timestamps(socket: &impl AsFd, on: bool) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &on)?)
+}
+
+/// Asks the kernel to glue runs of datagrams from one source together.
+pub(crate) fn enable_gro(socket: &impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::UdpGroSegment, &true)?)
+}
+
+/// Whether the kernel knows UDP GSO (Linux 4.18).
+pub(crate) fn knows_gso(socket: &impl AsFd) -> bool {
+    nix::sys::socket::getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
+}
+
+/// Datagrams dropped because the receive buffer was full (`sk_drops`).
+pub(crate) fn drops(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    // SK_MEMINFO_VARS values; the last one is SK_MEMINFO_DROPS.
+    const DROPS: usize = 8;
+    let mut values = [0u32; DROPS + 1];
+    let mut length = libc::socklen_t::try_from(size_of_val(&values)).unwrap_or(0);
+    // SAFETY: "The arguments optval and optlen identify a buffer in which the value is to be
+    // returned": `values` is that long and lives through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)?;
+    Ok(u64::from(values[DROPS]))
+}
+
+/// Empties the queue of ICMP errors of a socket with IP_RECVERR, up to a limit: while something
+/// is in there, epoll reports an error and would not sleep.
+pub(crate) fn drain_errors(socket: BorrowedFd<'_>) -> u64 {
+    let mut count = 0;
+    for _ in 0..ERROR_QUEUE_READS_MAX {
+        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+        let mut nothing = [0; 1];
+        match nix::sys::socket::recv(socket.as_raw_fd(), &mut nothing, flags) {
+            Ok(_) => count += 1,
+            Err(_) => break,
+        }
+    }
+    count
+}
+
+/// Sends one datagram without waiting; `None` sends to the peer of a connected socket.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    destination: Option<&RawAddress>,
+    bytes: &[u8],
+) -> Result<(), Errno> {
+    let (address, length) = match destination {
+        Some(address) => (address.pointer(), address.length()),
+        None => (std::ptr::null(), 0),
+    };
+    // SAFETY: `bytes` and `destination` outlive the call; their lengths are their own; the kernel
+    // only reads them.
+    let result = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            address,
+            length,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// What became of a refused send.
+#[derive(Debug)]
+pub(crate) struct Refused<'a> {
+    pub(crate) socket: BorrowedFd<'a>,
+    pub(crate) connected: bool,
+    pub(crate) error: Errno,
+}
+
+impl Refused<'_> {
+    /// Counts a refused send, and repeats what deserves it: a GSO send datagram by datagram, and
+    /// one which only carried the news of an earlier ICMP error.
+    pub(crate) fn settle(
+        &self,
+        run: &Run,
+        outbox: &Outbox,
+        segmentation: &mut Segmentation,
+        statistics: &mut Statistics,
+    ) {
+        let merged = run.segments > 1;
+        if merged && Segmentation::is_refusal(self.error) {
+            statistics.gso_fallbacks += 1;
+            segmentation.refused(run.link, self.error);
+        } else if is_icmp(self.error) && self.error != Errno::EMSGSIZE {
+            statistics.icmp_errors += 1;
+        } else {
+            count_failure(self.error, u64::from(run.segments), statistics);
+            return;
+        }
+        let address = RawAddress::from(run.destination);
+        let destination = (!self.connected).then_some(&address);
+        let bytes = outbox.bytes(run);
+        // `chunks` of an empty slice would send nothing, but an empty datagram is one.
+        let first = bytes.len().min(run.segment_bytes as usize);
+        let pieces = std::iter::once(&bytes[..first])
+            .chain(bytes[first..].chunks(run.segment_bytes.max(1) as usize));
+        for piece in pieces {
+            statistics.syscalls += 1;
+            match send(self.socket, destination, piece) {
+                Ok(()) => {
+                    statistics.sends += 1;
+                    statistics.datagrams_out += 1;
+                    statistics.bytes_out += piece.len() as u64;
+                }
+                Err(error) => count_failure(error, 1, statistics),
+            }
+        }
+    }
+}
+
+fn count_failure(error: Errno, datagrams: u64, statistics: &mut Statistics) {
+    if is_busy(error) {
+        statistics.send_refused += datagrams;
+    } else {
+        statistics.send_errors += datagrams;
+    }
+}
+
+/// Counts a send that left.
+pub(crate) fn count_sent(run: &Run, segmentation: &mut Segmentation, statistics: &mut Statistics) {
+    statistics.sends += 1;
+    statistics.datagrams_out += u64::from(run.segments);
+    statistics.bytes_out += u64::from(run.length);
+    if run.segments > 1 {
+        statistics.gso_sends += 1;
+        segmentation.sent(run.link);
+    }
+}
