@@ -66,7 +66,7 @@ impl TryFrom<String> for Level {
         let refuse = || {
             format!(
                 "must be one of off, error, warn, info, debug, trace, or such by module \
-                 (\"info,ringway_relay::worker=debug\"), is \"{text}\""
+                 (\"info,relay::worker=debug\"), is \"{text}\""
             )
         };
         // A lone word that is no level would be taken for the name of a module, and switch off

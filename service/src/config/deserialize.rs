@@ -241,7 +241,9 @@ impl<'a> SeqAccess<'a> for Elements<'a, '_> {
             return Ok(None);
         };
         let path = format!("{}[{index}]", self.path);
-        seed.deserialize(NodeDeserializer { node, path }).map(Some)
+        // A type that converts after reading (`try_from`) fails here, and knows no place.
+        let located = |fault: Fault| fault.at(&path, &node.origin);
+        seed.deserialize(NodeDeserializer { node, path: path.clone() }).map(Some).map_err(located)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -285,7 +287,9 @@ impl<'a> MapAccess<'a> for Entries<'a, '_> {
         let Some((key, node)) = self.value.take() else {
             return Err(Fault::new("a value was asked for before its key".to_owned()));
         };
-        seed.deserialize(NodeDeserializer { node, path: self.join(key) })
+        let path = self.join(key);
+        let located = |fault: Fault| fault.at(&path, &node.origin);
+        seed.deserialize(NodeDeserializer { node, path: path.clone() }).map_err(located)
     }
 }
 

@@ -121,6 +121,14 @@ impl TryFrom<String> for Cidr {
     }
 }
 
+impl From<IpAddr> for Cidr {
+    /// The network of one address.
+    fn from(address: IpAddr) -> Self {
+        let network = address.to_canonical();
+        Self { network, length: bits(network) }
+    }
+}
+
 impl From<Cidr> for String {
     fn from(cidr: Cidr) -> Self {
         cidr.to_string()

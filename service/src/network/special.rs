@@ -27,12 +27,13 @@ pub enum Special {
 }
 
 /// Metadata services of the larger clouds that lie outside of the link-local networks, or in them:
-/// AWS, Google, Azure and others share the first; then AWS (containers, IPv6), Alibaba, Oracle.
-const METADATA: [IpAddr; 5] = [
+/// most share the first; then AWS (containers, IPv6), Alibaba, Azure's host agent, Oracle.
+const METADATA: [IpAddr; 6] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
