@@ -1,0 +1,240 @@
+//! The command line: what it is called, what it does, and an example for each.
+//!
+//! Settings are not repeated here one by one: those that people reach for have a flag, and
+//! `--set KEY=VALUE` reaches all of them. Every one is a layer over the file, so a flag's mistake
+//! is reported by the same check, with the flag's name.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use service::config::Flag;
+
+/// The public edge of Ringway: routes clients' WebRTC packets to transceivers by the ICE username
+/// fragment of their first packet.
+#[derive(Debug, Parser)]
+#[command(name = "ringway-relay", version = service::build::VERSION, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Args {
+    /// The command; without one, `run`.
+    pub(crate) fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringway-relay print-config > relay.toml    Write a file to start from, every key explained
+  ringway-relay check-config relay.toml      Check it before it goes anywhere
+  ringway-relay run --config relay.toml      Start
+
+Settings come from the file, then RINGWAY_ variables (flows.idle_new is RINGWAY_FLOWS_IDLE_NEW),
+then flags; later ones win.
+Exit codes: 0 stopped as asked, 1 failed, 2 configuration or usage is wrong.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the relay (what happens without a command, too).
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Check a configuration file, with the environment and flags over it, and start nothing.
+    #[command(after_help = CHECK_EXAMPLES)]
+    CheckConfig(CheckConfig),
+    /// Print every key with its default and what it means; or with --config, what is in effect.
+    #[command(after_help = PRINT_EXAMPLES)]
+    PrintConfig(PrintConfig),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ringway-relay run --config /etc/ringway/relay.toml
+  ringway-relay run --config relay.toml --engine mmsg --workers 2 --log-level debug
+  RINGWAY_TUNNEL_ADDRESS=10.0.0.5 ringway-relay run --config relay.toml --set drain.deadline=1m";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  ringway-relay check-config relay.toml && systemctl reload ringway-relay
+  ringway-relay check-config relay.toml --set workers=8
+
+Each mistake is a line such as:  relay.toml:17: workers: must be \"auto\" or 1..=64, is 0";
+
+const PRINT_EXAMPLES: &str = "\
+Examples:
+  ringway-relay print-config > relay.toml
+  ringway-relay print-config --config relay.toml --workers 4";
+
+/// `run`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// The configuration file; without one, defaults, variables and flags are all there is.
+    #[arg(long, short, value_name = "FILE", env = "RINGWAY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// `check-config`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckConfig {
+    /// The file to check.
+    #[arg(value_name = "FILE", env = "RINGWAY_CONFIG")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// `print-config`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PrintConfig {
+    /// Print what this file, variables and flags come to, instead of the commented defaults.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Settings from the command line. No secret is among them: every user of a host can read command
+/// lines.
+#[derive(Debug, ClapArgs, Default)]
+#[command(next_help_heading = "Settings (over the file and the environment)")]
+pub(crate) struct Settings {
+    /// Public addresses, separated by commas: 0.0.0.0:3478,[::]:3478.
+    #[arg(long, value_name = "ADDRESSES")]
+    listen: Option<String>,
+    /// How datagrams are moved: auto, uring or mmsg.
+    #[arg(long)]
+    engine: Option<String>,
+    /// How many worker threads: a number, or auto for one on each core.
+    #[arg(long, value_name = "COUNT")]
+    workers: Option<String>,
+    /// Which cores the workers are pinned to: 2,3 or 2-3,8.
+    #[arg(long)]
+    cpus: Option<String>,
+    /// The file with the keys that relays and transceivers share.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<String>,
+    /// Which log lines are written: info, debug, or by module: info,relay::worker=debug.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// What log lines look like: text or json.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Any key, as print-config shows it: --set flows.idle_new=5s (as often as needed).
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// As layers over the file: `--set` first, so that the flag with a name of its own wins.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let set = self.set.iter().map(|(key, value)| Flag::new("--set", key, value));
+        let named = [
+            ("--listen", "listen", &self.listen),
+            ("--engine", "engine", &self.engine),
+            ("--workers", "workers", &self.workers),
+            ("--cpus", "cpus", &self.cpus),
+            ("--keys", "keys", &self.keys),
+            ("--log-level", "log.level", &self.log_level),
+            ("--log-format", "log.format", &self.log_format),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(flag, key, value)| Some(Flag::new(flag, key, value.as_deref()?)));
+        set.chain(named).collect()
+    }
+
+    /// Whether none was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flags().is_empty()
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("must be KEY=VALUE, such as flows.idle_new=5s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use relay::control::config::Config;
+    use service::config::Sources;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("ringway-relay").chain(words.split_whitespace());
+        Args::try_parse_from(words).map(Args::into_command)
+    }
+
+    fn settings(words: &str) -> Settings {
+        let Command::Run(run) = parse(words).unwrap() else { panic!("{words} is to run") };
+        run.settings
+    }
+
+    #[test]
+    fn the_definition_is_sound_and_every_flag_is_explained() {
+        let mut command = Args::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in std::iter::once(&command).chain(command.get_subcommands()) {
+            for argument in sub.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", sub.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn run_is_what_happens_without_a_command() {
+        for words in ["--config a.toml --workers 2", "run --config a.toml --workers 2"] {
+            let Command::Run(run) = parse(words).unwrap() else { panic!("{words} is to run") };
+            assert_eq!(run.config, Some("a.toml".into()));
+            assert_eq!(run.settings.flags(), [Flag::new("--workers", "workers", "2")]);
+        }
+        assert!(matches!(parse("check-config a.toml"), Ok(Command::CheckConfig(_))));
+        assert!(matches!(parse("print-config"), Ok(Command::PrintConfig(_))));
+    }
+
+    #[test]
+    fn usage_errors() {
+        for words in
+            ["check-config", "print-config a.toml", "--set workers", "--set =1", "--worker 2"]
+        {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
+        }
+    }
+
+    #[test]
+    fn every_flag_sets_a_key_that_there_is() {
+        let settings = settings(
+            "--listen 127.0.0.1:1,[::1]:1 --engine mmsg --workers 2 --cpus 2-3 --keys /k \
+             --log-level debug --log-format json --set flows.idle_new=5s --set workers=9",
+        );
+        let sources = Sources { flags: settings.flags(), ..Sources::default() };
+        let config = sources.parse::<Config>("").unwrap().config;
+        let printed = toml::to_string(&config).unwrap();
+        for line in [
+            "listen = [\"127.0.0.1:1\", \"[::1]:1\"]",
+            "engine = \"mmsg\"",
+            "workers = 2",
+            "cpus = [2, 3]",
+            "keys = \"/k\"",
+            "level = \"debug\"",
+            "format = \"json\"",
+            "idle_new = \"5s\"",
+        ] {
+            assert!(printed.lines().any(|printed| printed == line), "{line} in\n{printed}");
+        }
+    }
+}

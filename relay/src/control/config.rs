@@ -1,0 +1,158 @@
+//! The relay's configuration: one TOML file, checked as a whole before anything starts.
+//!
+//! `default.toml` beside this file is the documentation of every key; `print-config` prints it,
+//! and a test holds it to the defaults here. What types can say is said by types (`Workers`,
+//! `Cidr`, durations), the rest is in `check`; all limits are in `limits`.
+
+mod check;
+mod cluster;
+pub mod limits;
+mod remarks;
+mod sections;
+mod workers;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use service::config::{Changes, Key, Problems, Schema};
+
+pub use cluster::{Cluster, Resolution, Resolve, Transceiver};
+pub use sections::{Admin, Buffers, Drain, Flows, Health, Http, Log, Tunnel};
+pub use workers::{Cpus, Workers};
+
+/// What the names of the relay's environment variables begin with.
+pub const ENVIRONMENT_PREFIX: &str = "RINGWAY_";
+
+/// The commented defaults, as `print-config` prints them.
+pub const DEFAULT_FILE: &str = include_str!("config/default.toml");
+
+/// The configuration of a relay. What each key means is said in `default.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The public addresses, in the order of the listener numbers in frames.
+    pub listen: Vec<SocketAddr>,
+    /// How datagrams are moved.
+    pub engine: Engine,
+    /// How many threads do the work.
+    pub workers: Workers,
+    /// The cores they are pinned to; empty means those of the process's cpuset.
+    pub cpus: Cpus,
+    /// Whether a packet goes to the worker on the core that received it.
+    pub steer_by_cpu: bool,
+    /// The keyring file.
+    pub keys: PathBuf,
+    /// How long a busy worker waits for more packets before it wakes up, at most.
+    pub coalesce_us_max: u32,
+    /// Whether equal packets to one client leave as one send.
+    pub gso: bool,
+    /// The leg to the transceivers.
+    pub tunnel: Tunnel,
+    /// The flow tables.
+    pub flows: Flows,
+    /// Socket and ring buffers.
+    pub buffers: Buffers,
+    /// Where hints lead.
+    pub clusters: Vec<Cluster>,
+    /// How transceivers are watched.
+    pub health: Health,
+    /// The socket for `ctl`.
+    pub admin: Admin,
+    /// The listener for metrics and health.
+    pub http: Http,
+    /// The log.
+    pub log: Log,
+    /// How the relay stops.
+    pub drain: Drain,
+}
+
+/// How datagrams are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The best that this host allows.
+    Auto,
+    /// io_uring.
+    Uring,
+    /// recvmmsg and sendmmsg.
+    Mmsg,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, limits::STUN_PORT)),
+                SocketAddr::from((Ipv6Addr::UNSPECIFIED, limits::STUN_PORT)),
+            ],
+            engine: Engine::Auto,
+            workers: Workers::Auto,
+            cpus: Cpus::default(),
+            steer_by_cpu: false,
+            keys: PathBuf::from("/etc/ringway/keys.toml"),
+            coalesce_us_max: 100,
+            gso: true,
+            tunnel: Tunnel::default(),
+            flows: Flows::default(),
+            buffers: Buffers::default(),
+            clusters: Vec::new(),
+            health: Health::default(),
+            admin: Admin::default(),
+            http: Http::default(),
+            log: Log::default(),
+            drain: Drain::default(),
+        }
+    }
+}
+
+impl Schema for Config {
+    const KEYS: &'static [Key] = &[
+        // Sockets cannot join or leave a reuseport group without moving clients between workers.
+        Key::restart("listen"),
+        Key::restart("engine"),
+        Key::restart("workers"),
+        Key::restart("cpus"),
+        Key::restart("steer_by_cpu"),
+        Key::live("keys"),
+        Key::live("coalesce_us_max"),
+        Key::live("gso"),
+        // Transceivers answer to the tunnel port that a packet came from.
+        Key::restart("tunnel.address"),
+        Key::restart("tunnel.port_base"),
+        Key::restart("tunnel.mtu"),
+        // Tables and buffers are allocated once, at start.
+        Key::restart("flows.per_worker"),
+        Key::restart("flows.new_max"),
+        Key::live("flows.idle_new"),
+        Key::live("flows.idle_assured"),
+        Key::live("flows.new_flow_rate"),
+        Key::live("flows.addresses_per_session_max"),
+        Key::restart("buffers.receive_socket_bytes"),
+        Key::restart("buffers.ring_buffers"),
+        Key::restart("buffers.buffer_bytes"),
+        Key::restart("buffers.huge_pages"),
+        Key::live("clusters"),
+        Key::live("health.ping_interval"),
+        Key::live("health.down_after"),
+        Key::restart("admin.socket"),
+        Key::restart("admin.group"),
+        Key::restart("http.listen"),
+        Key::restart("log.format"),
+        Key::live("log.level"),
+        Key::live("drain.deadline"),
+    ];
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        check::check(self, problems);
+    }
+}
+
+/// What differs between two configurations, by whether a running relay can take it.
+#[must_use]
+pub fn diff(old: &Config, new: &Config) -> Changes {
+    Changes::between(old, new)
+}
+
+#[cfg(test)]
+mod tests;

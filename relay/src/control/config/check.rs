@@ -1,0 +1,222 @@
+//! What types cannot say about a configuration: ranges, and how keys relate to each other.
+//!
+//! Every check names the key, what is wrong, and what would be right. All of them run; whoever
+//! edits the file sees the whole list at once.
+
+mod clusters;
+
+use std::net::{IpAddr, SocketAddr};
+
+use service::config::{Problems, duration, size};
+use service::network::Special;
+
+use super::limits::*;
+use super::{Config, Workers};
+
+pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
+    listen(config, problems);
+    workers(config, problems);
+    tunnel(config, problems);
+    flows(config, problems);
+    buffers(config, problems);
+    clusters::check(config, problems);
+    rest(config, problems);
+}
+
+fn listen(config: &Config, problems: &mut Problems<'_>) {
+    let addresses = &config.listen;
+    if addresses.is_empty() || addresses.len() > LISTEN_MAX {
+        let count = addresses.len();
+        problems.add("listen", format!("must name 1..={LISTEN_MAX} addresses, names {count}"));
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        let key = format!("listen[{index}]");
+        if address.port() == 0 {
+            problems.add(
+                &key,
+                format!("{address} has no port: clients are told one, such as {STUN_PORT}"),
+            );
+        }
+        if let Some(reason) = unbindable(address.ip()) {
+            problems.add(&key, format!("{address} {reason}"));
+        }
+        if addresses[..index].contains(address) {
+            problems.add(&key, format!("{address} is listed twice"));
+        }
+    }
+}
+
+/// Why no socket of ours can be bound to an address.
+fn unbindable(address: IpAddr) -> Option<String> {
+    match (address, Special::of(address)) {
+        (IpAddr::V6(inner), _) if inner.to_ipv4_mapped().is_some() => {
+            Some(format!("is IPv4 in IPv6 form: write {}", address.to_canonical()))
+        }
+        (_, Some(special @ (Special::Multicast | Special::Broadcast))) => {
+            Some(format!("is {}, not an address of a host", special.as_str()))
+        }
+        _ => None,
+    }
+}
+
+fn workers(config: &Config, problems: &mut Problems<'_>) {
+    let cpus = config.cpus.as_slice().len();
+    if cpus == 0 {
+        return;
+    }
+    match config.workers {
+        Workers::Count(count) if usize::from(count) > cpus => problems.add(
+            "workers",
+            format!("{count} workers need as many cores, and cpus lists {cpus}: lower workers, or leave it at \"auto\""),
+        ),
+        Workers::Auto if cpus > usize::from(WORKERS_MAX) => problems.add(
+            "cpus",
+            format!("lists {cpus} cores, one worker each, and there are at most {WORKERS_MAX} workers"),
+        ),
+        Workers::Auto | Workers::Count(_) => {}
+    }
+}
+
+fn tunnel(config: &Config, problems: &mut Problems<'_>) {
+    let tunnel = &config.tunnel;
+    if let Some(reason) = unbindable(tunnel.address) {
+        problems.add("tunnel.address", format!("{} {reason}", tunnel.address));
+    }
+    problems.range("tunnel.mtu", tunnel.mtu, TUNNEL_MTU_MIN, TUNNEL_MTU_MAX);
+
+    let count = config.workers.count_max();
+    let last_base = u16::MAX - count + 1;
+    problems.range("tunnel.port_base", tunnel.port_base, PORT_MIN, last_base);
+    let ports = u32::from(tunnel.port_base)..u32::from(tunnel.port_base) + u32::from(count);
+    for address in &config.listen {
+        if ports.contains(&u32::from(address.port())) {
+            let last = ports.end - 1;
+            problems.add(
+                "tunnel.port_base",
+                format!("ports {}..={last} are the workers' (at most {count}), and listen has {address}", ports.start),
+            );
+        }
+    }
+}
+
+fn flows(config: &Config, problems: &mut Problems<'_>) {
+    let flows = &config.flows;
+    problems.range(
+        "flows.per_worker",
+        flows.per_worker,
+        FLOWS_PER_WORKER_MIN,
+        FLOWS_PER_WORKER_MAX,
+    );
+    problems.range("flows.new_max", flows.new_max, FLOWS_NEW_MIN, FLOWS_NEW_MAX);
+    if flows.new_max > flows.per_worker {
+        let (new, all) = (flows.new_max, flows.per_worker);
+        problems
+            .add("flows.new_max", format!("must be at most flows.per_worker ({all}), is {new}"));
+    }
+    problems.duration_range("flows.idle_new", flows.idle_new, IDLE_NEW_MIN, IDLE_NEW_MAX);
+    problems.duration_range(
+        "flows.idle_assured",
+        flows.idle_assured,
+        IDLE_ASSURED_MIN,
+        IDLE_ASSURED_MAX,
+    );
+    if flows.idle_assured < flows.idle_new {
+        let [assured, new] = [flows.idle_assured, flows.idle_new].map(duration::format);
+        problems.add(
+            "flows.idle_assured",
+            format!("must be at least flows.idle_new ({new}), is {assured}"),
+        );
+    }
+    problems.range("flows.new_flow_rate", flows.new_flow_rate, 1, NEW_FLOW_RATE_MAX);
+    problems.range(
+        "flows.addresses_per_session_max",
+        flows.addresses_per_session_max,
+        1,
+        ADDRESSES_PER_SESSION_MAX,
+    );
+}
+
+fn buffers(config: &Config, problems: &mut Problems<'_>) {
+    let buffers = &config.buffers;
+    problems.size_range(
+        "buffers.receive_socket_bytes",
+        buffers.receive_socket_bytes,
+        SOCKET_BYTES_MIN,
+        SOCKET_BYTES_MAX,
+    );
+    problems.range(
+        "buffers.ring_buffers",
+        buffers.ring_buffers,
+        RING_BUFFERS_MIN,
+        RING_BUFFERS_MAX,
+    );
+    if !buffers.ring_buffers.is_power_of_two() {
+        // Saturates for what the range has refused already.
+        let next = buffers.ring_buffers.checked_next_power_of_two().unwrap_or(RING_BUFFERS_MAX);
+        problems.add(
+            "buffers.ring_buffers",
+            format!("must be a power of two, such as {next}, is {}", buffers.ring_buffers),
+        );
+    }
+    let least = u64::from(config.tunnel.mtu) + BUFFER_OVERHEAD_BYTES;
+    if buffers.buffer_bytes < least || buffers.buffer_bytes > BUFFER_BYTES_MAX {
+        let [least, most, is] = [least, BUFFER_BYTES_MAX, buffers.buffer_bytes].map(size::format);
+        problems.add(
+            "buffers.buffer_bytes",
+            format!(
+                "must be from {least} (tunnel.mtu and {BUFFER_OVERHEAD_BYTES}) to {most}, is {is}"
+            ),
+        );
+    }
+    if !buffers.buffer_bytes.is_multiple_of(64) {
+        let is = buffers.buffer_bytes;
+        problems.add(
+            "buffers.buffer_bytes",
+            format!(
+                "must be a multiple of 64, a cache line, such as {}, is {is}",
+                is.next_multiple_of(64)
+            ),
+        );
+    }
+}
+
+fn rest(config: &Config, problems: &mut Problems<'_>) {
+    problems.range("coalesce_us_max", config.coalesce_us_max, 0, COALESCE_US_MAX);
+    if config.keys.as_os_str().is_empty() {
+        problems.add("keys", "must be the path of the keyring file");
+    }
+    let health = &config.health;
+    problems.duration_range(
+        "health.ping_interval",
+        health.ping_interval,
+        PING_INTERVAL_MIN,
+        PING_INTERVAL_MAX,
+    );
+    problems.range("health.down_after", health.down_after, 1, DOWN_AFTER_MAX);
+
+    let socket = &config.admin.socket;
+    let bytes = socket.as_os_str().len();
+    if !socket.is_absolute() || bytes > SOCKET_PATH_BYTES_MAX {
+        let is = socket.display();
+        problems.add(
+            "admin.socket",
+            format!(
+                "must be an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, is \"{is}\""
+            ),
+        );
+    }
+    if config.admin.group.as_deref() == Some("") {
+        problems.add("admin.group", "must be the name of a group; leave it out for none");
+    }
+    let http: SocketAddr = config.http.listen;
+    if let Some(reason) = unbindable(http.ip()) {
+        problems.add("http.listen", format!("{http} {reason}"));
+    }
+    if http.port() == 0 {
+        problems.add("http.listen", format!("{http} has no port: scrapers need to know one"));
+    }
+    if config.drain.deadline > DRAIN_DEADLINE_MAX {
+        let [most, is] = [DRAIN_DEADLINE_MAX, config.drain.deadline].map(duration::format);
+        problems.add("drain.deadline", format!("must be at most {most}, is {is}"));
+    }
+}
