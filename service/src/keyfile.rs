@@ -93,7 +93,8 @@ pub fn load(path: &Path) -> Result<Keyring, KeyfileError> {
     }
     // All room at once: growing would leave copies behind that nobody wipes. A file that grows
     // meanwhile is cut, and its text then refused.
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
+    let mut text =
+        Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(read)?;
     Keyring::parse(&text).map_err(|error| KeyfileError::Content { path: path.to_owned(), error })
 }
