@@ -145,10 +145,9 @@ impl Arrivals {
         for (link, frame) in self.spent.drain(..) {
             give(&self.pools[link.index()], link, frame);
         }
-        if self.next == self.waiting.len() {
-            self.waiting.clear();
-            self.next = 0;
-        }
+        // What was read makes room: buffers given back may arrive again before the rest is read.
+        self.waiting.drain(..self.next);
+        self.next = 0;
     }
 }
 

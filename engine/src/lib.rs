@@ -29,5 +29,5 @@ pub use link::{DATAGRAM_BYTES_MAX, LINKS_MAX, Link, LinkSettings};
 pub use mmsg::Mmsg;
 pub use outbox::{Full, Outbox, OutboxSettings, SEGMENTS_MAX, Slot};
 pub use statistics::Statistics;
-pub use uring::UringSettings;
+pub use uring::{TaskRun, Uring, UringSettings};
 pub use waker::Waker;

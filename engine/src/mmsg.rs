@@ -26,6 +26,7 @@ use crate::segmentation::Segmentation;
 use crate::statistics::Statistics;
 use crate::waker::Waker;
 use receive::Receive;
+pub(crate) use receive::count_arrival;
 use send::Send;
 
 /// Stands for the waker where a link's index stands otherwise.

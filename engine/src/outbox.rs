@@ -70,6 +70,8 @@ pub struct Outbox {
     datagrams_max: usize,
     /// Runs before this index have been given to the engine and must not grow any more.
     sealed: usize,
+    /// Somebody met [`Full`] since the last clear.
+    overflowed: bool,
     rules: Box<[MergeRule]>,
 }
 
@@ -89,6 +91,7 @@ impl Outbox {
             datagrams: 0,
             datagrams_max,
             sealed: 0,
+            overflowed: false,
             rules: links.iter().map(rule).collect(),
         })
     }
@@ -111,6 +114,7 @@ impl Outbox {
         bytes_max: u32,
     ) -> Result<Slot<'_>, Full> {
         if self.datagrams == self.datagrams_max || bytes_max > self.bytes_max - self.used {
+            self.overflowed = true;
             return Err(Full);
         }
         Ok(Slot { outbox: self, link, destination, bytes_max })
@@ -192,6 +196,14 @@ impl Outbox {
         self.runs.clear();
         self.datagrams = 0;
         self.sealed = 0;
+        self.overflowed = false;
+    }
+
+    /// Whether sends must not be held back: somebody met [`Full`], or room is getting scarce.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.overflowed
+            || self.room_datagrams() < self.datagrams_max / 2
+            || self.room_bytes() < self.bytes_max as usize / 2
     }
 
     /// Switches merging off or on for a link.

@@ -65,7 +65,7 @@ counters! {
     receive_errors,
     /// Times the kernel had a datagram and no buffer to put it in (it stays in the socket).
     buffers_exhausted,
-    /// Multishot receives armed again after they ended.
+    /// Multishot receives that ended and were armed again.
     rearms,
     /// Times the io_uring completion queue was full.
     completion_overflows,
