@@ -19,6 +19,7 @@ mod memory;
 mod mmsg;
 mod outbox;
 mod segmentation;
+pub mod sim;
 mod statistics;
 mod uring;
 mod waker;
