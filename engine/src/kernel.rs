@@ -62,7 +62,11 @@ pub(crate) fn link_gone(link: Link, why: &dyn std::fmt::Display) -> io::Error {
 
 /// The peer of a connected socket.
 pub(crate) fn peer(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
-    let address = getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+    socket_address(&getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?)
+}
+
+/// An address in the standard library's form.
+pub(crate) fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }

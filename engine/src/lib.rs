@@ -8,6 +8,7 @@
 //! [`Engine::flush`] sends those.
 
 mod address;
+pub mod affinity;
 mod arrivals;
 pub mod clock;
 mod control;
@@ -17,10 +18,13 @@ mod kernel;
 mod link;
 mod memory;
 mod mmsg;
+mod options;
 mod outbox;
 mod segmentation;
 pub mod sim;
+pub mod sockets;
 mod statistics;
+pub mod steering;
 mod uring;
 mod waker;
 
