@@ -15,8 +15,8 @@
 
 mod buffers;
 mod message;
-pub(crate) mod sends;
-pub(crate) mod setup;
+mod sends;
+mod setup;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -35,6 +35,7 @@ use crate::kernel;
 use crate::link::{LINKS_MAX, Link, LinkSettings};
 use crate::mmsg::{count_arrival, prepare};
 use crate::outbox::Outbox;
+use crate::probe::{Failure, UringFeatures};
 use crate::statistics::Statistics;
 use crate::waker::Waker;
 use buffers::BufferRing;
@@ -441,6 +442,15 @@ impl State {
             received_at_ns: message.control.received_at_ns,
         });
     }
+}
+
+/// Tries io_uring out, without any sockets.
+pub(crate) fn try_out() -> Result<UringFeatures, Failure> {
+    let (ring, task_run) = setup::ring(8, 16, None).map_err(Failure::Io)?;
+    if let Some(missing) = setup::missing(&ring) {
+        return Err(Failure::Missing(missing));
+    }
+    Ok(UringFeatures { task_run, coalesces_in_kernel: ring.params().is_feature_min_timeout() })
 }
 
 fn explain_registration(error: &io::Error) -> io::Error {

@@ -50,7 +50,7 @@ pub(super) fn ring(
 }
 
 /// What the engine cannot do without; the first thing missing is named.
-pub(crate) fn missing(ring: &IoUring) -> Option<&'static str> {
+pub(super) fn missing(ring: &IoUring) -> Option<&'static str> {
     let parameters: &Parameters = ring.params();
     if !parameters.is_feature_ext_arg() {
         return Some("timeouts on waiting (Linux 5.11)");
