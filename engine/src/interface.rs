@@ -91,7 +91,8 @@ pub trait Engine: Send {
     fn statistics(&self) -> &Statistics;
 
     /// Datagrams that the kernel dropped on this link because its receive buffer was full, since
-    /// the socket was made. Costs a system call; nothing per datagram.
+    /// the socket was made. Costs two system calls; nothing per datagram. Fails if the socket was
+    /// closed or shut down, so asking every second or so finds that out.
     fn link_drops(&mut self, link: Link) -> io::Result<u64>;
 
     /// Switches the kernel's receive timestamps for this link.

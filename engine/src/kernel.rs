@@ -14,7 +14,7 @@ use crate::segmentation::Segmentation;
 use crate::statistics::Statistics;
 
 /// Errors read from a socket's error queue in one go; the next turn reads on.
-const ERROR_QUEUE_READS_MAX: u32 = 64;
+pub(crate) const ERROR_QUEUE_READS_MAX: u64 = 64;
 
 /// Errors that belong to an earlier datagram: an ICMP message came back, and the kernel reports it
 /// at the next call on the socket, whatever that call was about.
@@ -58,6 +58,19 @@ pub(crate) fn link_gone(link: Link, why: &dyn std::fmt::Display) -> io::Error {
         io::ErrorKind::BrokenPipe,
         format!("{link} can receive nothing any more ({why}): was its socket closed or shut down?"),
     )
+}
+
+/// Fails if a socket was closed or shut down. A multishot receive does not notice: the kernel wakes
+/// it, finds nothing to receive, and goes on waiting.
+pub(crate) fn check_alive(link: Link, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: "The caller should specify the number of items in the fds array in nfds": one, which
+    // outlives the call. (nix has no name for POLLRDHUP and drops it from what it returns.)
+    Errno::result(unsafe { libc::poll(&raw mut polled, 1, 0) })?;
+    if polled.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLNVAL) != 0 {
+        return Err(link_gone(link, &"poll reports a hang-up"));
+    }
+    Ok(())
 }
 
 /// The peer of a connected socket.
@@ -109,8 +122,9 @@ pub(crate) fn drops(socket: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::from(values[DROPS]))
 }
 
-/// Empties the queue of ICMP errors of a socket with IP_RECVERR, up to a limit: while something
-/// is in there, epoll reports an error and would not sleep.
+/// Empties the queue of ICMP errors of a socket with IP_RECVERR, up to [`ERROR_QUEUE_READS_MAX`],
+/// and says how many there were. While something is in there, epoll reports an error and would not
+/// sleep; and what is in there takes room from the datagrams in the receive buffer.
 pub(crate) fn drain_errors(socket: BorrowedFd<'_>) -> u64 {
     let mut count = 0;
     for _ in 0..ERROR_QUEUE_READS_MAX {

@@ -264,7 +264,9 @@ impl Engine for Mmsg {
     }
 
     fn link_drops(&mut self, link: Link) -> io::Result<u64> {
-        kernel::drops(self.links[link.index()].socket.as_fd())
+        let socket = self.links[link.index()].socket.as_fd();
+        kernel::check_alive(link, socket)?;
+        kernel::drops(socket)
     }
 
     fn timestamps(&mut self, link: Link, on: bool) -> io::Result<()> {

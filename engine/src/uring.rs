@@ -107,6 +107,8 @@ struct Receive {
     buffers: BufferRing,
     armed: bool,
     failures_in_a_row: u32,
+    /// An ICMP error came up, so there may be a queue of them.
+    errors_queued: bool,
 }
 
 impl Uring {
@@ -149,7 +151,12 @@ impl Uring {
             };
             registered.map_err(|error| explain_registration(&error))?;
             buffers.publish();
-            receives.push(Receive { buffers, armed: false, failures_in_a_row: 0 });
+            receives.push(Receive {
+                buffers,
+                armed: false,
+                failures_in_a_row: 0,
+                errors_queued: false,
+            });
         }
         let mut files: Vec<_> = links.iter().map(|link| link.socket.as_raw_fd()).collect();
         files.push(waker.as_raw_fd());
@@ -362,7 +369,10 @@ impl State {
             }
             SEND if completion.result() < 0 => {
                 let error = Errno::from_raw(-completion.result());
-                let State { sends, sockets, outbox, statistics, .. } = self;
+                let State { sends, sockets, outbox, statistics, receives, .. } = self;
+                if let Some(run) = outbox.runs().get(index) {
+                    receives[run.link.index()].errors_queued |= kernel::is_icmp(error);
+                }
                 sends.refuse(index, error, sockets, outbox, statistics);
             }
             WAKE => {
@@ -375,6 +385,25 @@ impl State {
             _ => {}
         }
         false
+    }
+
+    /// Empties the queues of ICMP errors where there may be some.
+    fn drain_errors(&mut self) {
+        for (receive, (socket, _)) in self.receives.iter_mut().zip(&self.sockets) {
+            if receive.errors_queued {
+                let count = kernel::drain_errors(socket.as_fd());
+                self.statistics.icmp_errors += count;
+                receive.errors_queued = count == kernel::ERROR_QUEUE_READS_MAX;
+            }
+        }
+    }
+
+    /// Looks for links that were shut down; called when nothing happens, and so free of cost.
+    fn check_alive(&self) -> io::Result<()> {
+        for (index, (socket, _)) in (0u8..).zip(&self.sockets) {
+            kernel::check_alive(Link(index), socket.as_fd())?;
+        }
+        Ok(())
     }
 
     fn received(&mut self, index: usize, result: i32, flags: u32) {
@@ -398,7 +427,10 @@ impl State {
         }
         match Errno::from_raw(result.wrapping_neg()) {
             Errno::ENOBUFS => self.statistics.buffers_exhausted += 1,
-            error if kernel::is_icmp(error) => self.statistics.icmp_errors += 1,
+            error if kernel::is_icmp(error) => {
+                receive.errors_queued = true;
+                self.statistics.icmp_errors += 1;
+            }
             error => {
                 receive.failures_in_a_row += 1;
                 self.statistics.receive_errors += 1;
@@ -475,6 +507,7 @@ impl Engine for Uring {
             receive.buffers.publish();
         }
         self.state.woken = false;
+        self.state.drain_errors();
         self.arm()?;
         let fetched = if self.state.arrivals.is_empty() {
             self.sleep(wait)?
@@ -487,7 +520,10 @@ impl Engine for Uring {
             if let Some((link, why)) = self.state.gone {
                 return Err(kernel::link_gone(link, &why));
             }
-            self.state.statistics.waits_timed_out += u64::from(!self.state.woken && fetched == 0);
+            if !self.state.woken && fetched == 0 {
+                self.state.statistics.waits_timed_out += 1;
+                self.state.check_alive()?;
+            }
         }
         Ok(())
     }
@@ -519,7 +555,9 @@ impl Engine for Uring {
     }
 
     fn link_drops(&mut self, link: Link) -> io::Result<u64> {
-        kernel::drops(self.state.sockets[link.index()].0.as_fd())
+        let socket = self.state.sockets[link.index()].0.as_fd();
+        kernel::check_alive(link, socket)?;
+        kernel::drops(socket)
     }
 
     fn timestamps(&mut self, link: Link, on: bool) -> io::Result<()> {
