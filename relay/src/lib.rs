@@ -10,3 +10,4 @@
 
 pub mod control;
 pub mod core;
+pub mod worker;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use service::config::{Changes, Key, Problems, Schema};
 
 pub use cluster::{Cluster, Resolution, Resolve, Transceiver};
-pub use sections::{Admin, Buffers, Drain, Flows, Health, Http, Log, Tunnel};
+pub use sections::{Admin, Buffers, Drain, Flows, Http, Log, Tunnel};
 pub use workers::{Cpus, Workers};
 
 /// What the names of the relay's environment variables begin with.
@@ -55,8 +55,6 @@ pub struct Config {
     pub buffers: Buffers,
     /// Where hints lead.
     pub clusters: Vec<Cluster>,
-    /// How transceivers are watched.
-    pub health: Health,
     /// The socket for `ctl`.
     pub admin: Admin,
     /// The listener for metrics and health.
@@ -97,11 +95,26 @@ impl Default for Config {
             flows: Flows::default(),
             buffers: Buffers::default(),
             clusters: Vec::new(),
-            health: Health::default(),
             admin: Admin::default(),
             http: Http::default(),
             log: Log::default(),
             drain: Drain::default(),
+        }
+    }
+}
+
+impl Config {
+    /// This configuration with the live keys of another: what is in effect after a reload.
+    #[must_use]
+    pub fn with_live_of(&self, wanted: &Self) -> Self {
+        let wanted = wanted.clone();
+        Self {
+            keys: wanted.keys,
+            coalesce_us_max: wanted.coalesce_us_max,
+            clusters: wanted.clusters,
+            log: Log { level: wanted.log.level, ..self.log.clone() },
+            drain: wanted.drain,
+            ..self.clone()
         }
     }
 }
@@ -116,7 +129,7 @@ impl Schema for Config {
         Key::restart("steer_by_cpu"),
         Key::live("keys"),
         Key::live("coalesce_us_max"),
-        Key::live("gso"),
+        Key::restart("gso"),
         // Transceivers answer to the tunnel port that a packet came from.
         Key::restart("tunnel.address"),
         Key::restart("tunnel.port_base"),
@@ -124,17 +137,15 @@ impl Schema for Config {
         // Tables and buffers are allocated once, at start.
         Key::restart("flows.per_worker"),
         Key::restart("flows.new_max"),
-        Key::live("flows.idle_new"),
-        Key::live("flows.idle_assured"),
-        Key::live("flows.new_flow_rate"),
-        Key::live("flows.addresses_per_session_max"),
+        Key::restart("flows.idle_new"),
+        Key::restart("flows.idle_assured"),
+        Key::restart("flows.new_flow_rate"),
+        Key::restart("flows.addresses_per_session_max"),
         Key::restart("buffers.receive_socket_bytes"),
         Key::restart("buffers.ring_buffers"),
         Key::restart("buffers.buffer_bytes"),
         Key::restart("buffers.huge_pages"),
         Key::live("clusters"),
-        Key::live("health.ping_interval"),
-        Key::live("health.down_after"),
         Key::restart("admin.socket"),
         Key::restart("admin.group"),
         Key::restart("http.listen"),

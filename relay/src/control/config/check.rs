@@ -185,14 +185,6 @@ fn rest(config: &Config, problems: &mut Problems<'_>) {
     if config.keys.as_os_str().is_empty() {
         problems.add("keys", "must be the path of the keyring file");
     }
-    let health = &config.health;
-    problems.duration_range(
-        "health.ping_interval",
-        health.ping_interval,
-        PING_INTERVAL_MIN,
-        PING_INTERVAL_MAX,
-    );
-    problems.range("health.down_after", health.down_after, 1, DOWN_AFTER_MAX);
 
     let socket = &config.admin.socket;
     let bytes = socket.as_os_str().len();

@@ -95,13 +95,6 @@ pub const NETWORKS_MAX: usize = 64;
 /// A network of transceivers is at most a /8: wider is a mistake, not a network.
 pub const NETWORK_LENGTH_MIN: u8 = 8;
 
-/// Pings: often enough to notice within a call, rarely enough to cost nothing.
-pub const PING_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// See [`PING_INTERVAL_MIN`].
-pub const PING_INTERVAL_MAX: Duration = Duration::from_mins(1);
-/// Pings lost in a row.
-pub const DOWN_AFTER_MAX: u32 = 100;
-
 /// The path of a Unix socket: 108 bytes in the kernel, less the end and room for a private folder.
 pub const SOCKET_PATH_BYTES_MAX: usize = 90;
 

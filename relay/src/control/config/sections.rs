@@ -92,23 +92,6 @@ impl Default for Buffers {
     }
 }
 
-/// How transceivers are watched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Health {
-    /// How often a shard is pinged.
-    #[serde(with = "duration")]
-    pub ping_interval: Duration,
-    /// Pings lost in a row until it counts as down.
-    pub down_after: u32,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { ping_interval: Duration::from_secs(1), down_after: 3 }
-    }
-}
-
 /// The socket for `ctl`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,0 +1,191 @@
+//! One worker: a pinned thread with sockets, a router and numbers of its own.
+//!
+//! ```text
+//!   ┌─► wait ──► route ──► seal and flush ──► tick ──► publish ─┐
+//!   └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! It decides nothing: the router does. It shares nothing: orders come by a bounded queue, numbers
+//! leave by a row of atomics. A panic in a worker ends the whole process, because a relay that has
+//! silently lost a core drops a share of all calls, while one that restarts drops none for long.
+
+mod coalesce;
+mod histogram;
+mod order;
+mod slot;
+mod turn;
+
+pub use histogram::{BUCKETS, Histogram};
+pub use order::{Desk, Order, Orders, QUEUE_ORDERS_MAX, Question, TooManyOrders};
+pub use slot::{Numbers, Own, Slot};
+pub use turn::Room;
+
+use crate::core::limits::TICK_INTERVAL_US;
+use crate::core::{Now, Router};
+use coalesce::Coalescer;
+use engine::{Engine, Link, Wait, clock, heap};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use turn::Turn;
+use wire::hint::HintTime;
+
+/// Of every so many ticks, one is sampled: the kernel's receive timestamps are on for its duration.
+/// They cost some nanoseconds a packet, so 1 in 100 costs far less than 1 %.
+const SAMPLED_TICK_OF: u64 = 100;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Moves datagrams. Its links are the listeners in their order, then the tunnel.
+    pub engine: Box<dyn Engine>,
+    /// Decides.
+    pub router: Router,
+    /// How many of the engine's links are listeners.
+    pub listeners: u8,
+    /// Room that the engine's outbox must have for whatever one arrival causes.
+    pub room: Room,
+    /// The longest a busy worker may wait for a fuller batch.
+    pub coalesce_us_max: u32,
+    /// Where orders come from.
+    pub orders: Orders,
+    /// Where numbers go.
+    pub slot: Arc<Slot>,
+}
+
+/// A worker, on its own thread.
+pub struct Worker {
+    engine: Box<dyn Engine>,
+    router: Router,
+    tunnel: Link,
+    coalescer: Coalescer,
+    orders: Orders,
+    slot: Arc<Slot>,
+    numbers: Numbers,
+    turn: Turn,
+    started_ns: u64,
+    next_tick_us: u64,
+    ticks: u64,
+    allocations_at_start: u64,
+    hint_time: HintTime,
+}
+
+impl Worker {
+    /// Takes the parts. To be called on the worker's thread.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { engine, router, listeners, room, coalesce_us_max, orders, slot } = parts;
+        let started_ns = engine.now_ns();
+        let tunnel = Link(listeners);
+        Self {
+            coalescer: Coalescer::new(coalesce_us_max.into(), started_ns / 1_000),
+            turn: Turn::new(tunnel, room),
+            engine,
+            router,
+            tunnel,
+            orders,
+            slot,
+            numbers: Numbers::new(),
+            started_ns,
+            next_tick_us: started_ns / 1_000,
+            ticks: 0,
+            allocations_at_start: 0,
+            hint_time: hint_time(),
+        }
+    }
+
+    /// Works until told to stop. An error is one that no next turn can get over.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut coalesce = Duration::ZERO;
+        self.allocations_at_start = heap::allocations();
+        loop {
+            let until_tick_us = self.next_tick_us.saturating_sub(self.engine.now_ns() / 1_000);
+            let timeout = Duration::from_micros(until_tick_us);
+            self.engine.wait(Wait { timeout, coalesce })?;
+            let now = self.now();
+            let packets = self.turn.run(&mut *self.engine, &mut self.router, now)?;
+            coalesce = self.coalescer.after_batch(packets, now.monotonic_us);
+            if packets > 0 {
+                let wait_us = u64::try_from(coalesce.as_micros()).unwrap_or(u64::MAX);
+                self.numbers.own.coalesce_us += wait_us;
+                self.numbers.own.coalesce_now_us = wait_us;
+            }
+            if now.monotonic_us >= self.next_tick_us {
+                self.tick(now)?;
+            }
+            if !self.orders.is_empty() && self.obey(now)? {
+                self.publish(now)?;
+                return self.engine.flush();
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic_us: self.engine.now_ns() / 1_000, hint_time: self.hint_time }
+    }
+
+    fn tick(&mut self, now: Now) -> io::Result<()> {
+        self.hint_time = hint_time();
+        self.ticks += 1;
+        self.turn.tick(&mut *self.engine, &mut self.router, now)?;
+        // Nobody takes these yet: the directory of flows and the flow cache will.
+        while self.router.next_change().is_some() {}
+        while self.router.next_miss().is_some() {}
+        self.sample()?;
+        self.next_tick_us = now.monotonic_us + TICK_INTERVAL_US;
+        self.publish(now)
+    }
+
+    /// Switches receive timestamps on at the start of a sampled tick, and off at its end.
+    fn sample(&mut self) -> io::Result<()> {
+        let on = match self.ticks % SAMPLED_TICK_OF {
+            1 => true,
+            2 => false,
+            _ => return Ok(()),
+        };
+        for link in (0..=self.tunnel.0).map(Link) {
+            self.engine.timestamps(link, on)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what is in the queue; tells whether the worker is to stop.
+    fn obey(&mut self, now: Now) -> io::Result<bool> {
+        // Commands may allocate: that is what makes them commands.
+        let before = heap::allocations();
+        let mut stop = false;
+        while let Some(order) = self.orders.take() {
+            match order {
+                Order::Ask(Question { command, answer }) => {
+                    let reply = self.router.on_command(command, now);
+                    // Who asked may have gone.
+                    let _ = answer.send(reply);
+                }
+                Order::CoalesceUsMax(budget_us) => self.coalescer.set_budget(budget_us.into()),
+                Order::Stop => stop = true,
+            }
+        }
+        self.allocations_at_start += heap::allocations() - before;
+        Ok(stop)
+    }
+
+    fn publish(&mut self, now: Now) -> io::Result<()> {
+        self.router.counters().write(&mut self.numbers.counters);
+        self.numbers.engine = self.engine.statistics().values();
+        self.turn.write(&mut self.numbers);
+        let own = &mut self.numbers.own;
+        own.cpu_ns = clock::thread_cpu_ns();
+        own.wall_ns = self.engine.now_ns() - self.started_ns;
+        own.allocations = heap::allocations() - self.allocations_at_start;
+        own.ticked_at_us = now.monotonic_us;
+        own.kernel_drops_tunnel = self.engine.link_drops(self.tunnel)?;
+        own.kernel_drops_public = 0;
+        for link in (0..self.tunnel.0).map(Link) {
+            own.kernel_drops_public += self.engine.link_drops(link)?;
+        }
+        self.slot.store(&self.numbers);
+        Ok(())
+    }
+}
+
+fn hint_time() -> HintTime {
+    HintTime::at(Duration::from_nanos(clock::realtime_ns()))
+}

@@ -1,0 +1,199 @@
+//! One turn of the loop: every datagram that arrived to its verdict, and every verdict carried out.
+//!
+//! This is the only place where verdicts are acted on, by one exhaustive `match` each. A received
+//! buffer cannot be kept or lost here: it is on loan until the next is taken.
+
+use super::histogram::Histogram;
+use super::slot::Numbers;
+use crate::core::{FrameVerdict, Now, Router, TunnelVerdict, Verdict};
+use engine::{Arrival, Arrivals, Engine, Link, Outbox, clock};
+use std::io;
+use std::net::SocketAddr;
+use wire::address::Address;
+use wire::frame::{Client, ListenerId, Transport};
+
+/// Bytes of the shortest frame with a payload: of a packet of one byte to an IPv4 client.
+const FRAME_BYTES_MIN: usize = 11;
+
+/// What a turn counts.
+pub(super) struct Turn {
+    tunnel: Link,
+    /// Room that whatever one arrival causes will fit into.
+    room: Room,
+    batch: Histogram,
+    turn_us: Histogram,
+    latency_us: Histogram,
+    outbox_full: u64,
+}
+
+/// Room in an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// For so many datagrams.
+    pub datagrams: usize,
+    /// And so many bytes in them.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// What one arrival of up to so many bytes can cause at most: all frames of a tunnel datagram
+    /// leave, or a bundle is filled and leaves.
+    pub const fn for_arrival(bytes_max: usize) -> Self {
+        Self { datagrams: bytes_max / FRAME_BYTES_MIN + 1, bytes: 2 * bytes_max + 1_500 }
+    }
+}
+
+impl Turn {
+    pub(super) const fn new(tunnel: Link, room: Room) -> Self {
+        Self {
+            tunnel,
+            room,
+            batch: Histogram::new(),
+            turn_us: Histogram::new(),
+            latency_us: Histogram::new(),
+            outbox_full: 0,
+        }
+    }
+
+    /// Routes all that arrived, seals what is bundled, and flushes. Returns how many datagrams
+    /// there were.
+    pub(super) fn run(
+        &mut self,
+        engine: &mut dyn Engine,
+        router: &mut Router,
+        now: Now,
+    ) -> io::Result<u64> {
+        let mut packets = 0;
+        let mut sampled_at_ns = None;
+        loop {
+            let (arrivals, outbox) = engine.halves();
+            packets += self.route(arrivals, outbox, router, now, &mut sampled_at_ns);
+            if arrivals.is_empty() {
+                break;
+            }
+            // The outbox is nearly full: make room, then go on.
+            engine.flush()?;
+        }
+        if packets == 0 {
+            return Ok(0);
+        }
+        let outbox = engine.halves().1;
+        router.flush(&mut |to, datagram: &[u8]| {
+            send(outbox, self.tunnel, to, datagram, &mut self.outbox_full);
+        });
+        engine.flush()?;
+        self.batch.record(packets);
+        self.turn_us.record((engine.now_ns() / 1_000).saturating_sub(now.monotonic_us));
+        if let Some(received_at_ns) = sampled_at_ns {
+            self.latency_us.record(clock::realtime_ns().saturating_sub(received_at_ns) / 1_000);
+        }
+        Ok(packets)
+    }
+
+    /// Routes arrivals as long as there is room for what they may cause.
+    fn route(
+        &mut self,
+        arrivals: &mut Arrivals,
+        outbox: &mut Outbox,
+        router: &mut Router,
+        now: Now,
+        sampled_at_ns: &mut Option<u64>,
+    ) -> u64 {
+        let mut packets = 0;
+        while self.has_room(outbox)
+            && let Some(arrival) = arrivals.pop()
+        {
+            packets += 1;
+            // The first of a batch has waited longest.
+            *sampled_at_ns = sampled_at_ns.or(arrival.received_at_ns);
+            if arrival.link == self.tunnel {
+                self.from_shard(arrival, outbox, router, now);
+            } else {
+                self.from_client(&arrival, outbox, router, now);
+            }
+        }
+        packets
+    }
+
+    #[inline]
+    fn has_room(&self, outbox: &Outbox) -> bool {
+        outbox.room_datagrams() >= self.room.datagrams && outbox.room_bytes() >= self.room.bytes
+    }
+
+    #[inline]
+    fn from_client(
+        &mut self,
+        arrival: &Arrival<'_>,
+        outbox: &mut Outbox,
+        router: &mut Router,
+        now: Now,
+    ) {
+        let listener = ListenerId(arrival.link.0);
+        let address = Address::from(arrival.source);
+        match router.on_client(listener, address, arrival.bytes, now) {
+            Verdict::Forward(peer) => {
+                let client = Client { address, listener, transport: Transport::Udp };
+                router.append(peer, &client, arrival.bytes, &mut |to, datagram: &[u8]| {
+                    send(outbox, self.tunnel, to, datagram, &mut self.outbox_full);
+                });
+            }
+            // The router has counted it.
+            Verdict::Drop(_) => {}
+        }
+    }
+
+    #[inline]
+    fn from_shard(
+        &mut self,
+        arrival: Arrival<'_>,
+        outbox: &mut Outbox,
+        router: &mut Router,
+        now: Now,
+    ) {
+        match router.on_tunnel(arrival.source.into(), arrival.bytes, now) {
+            TunnelVerdict::Frames(peer, frames) => {
+                for frame in frames {
+                    match router.on_frame(peer, &frame, now) {
+                        FrameVerdict::Deliver(listener, to) => {
+                            let link = Link(listener.0);
+                            send(outbox, link, to, frame.payload, &mut self.outbox_full);
+                        }
+                        FrameVerdict::Drop(_) => {}
+                    }
+                }
+            }
+            TunnelVerdict::Pong(to, datagram) => {
+                send(outbox, self.tunnel, to, &datagram, &mut self.outbox_full);
+            }
+            TunnelVerdict::Taken | TunnelVerdict::Drop(_) => {}
+        }
+    }
+
+    /// Lets the router do what time brings about.
+    pub(super) fn tick(
+        &mut self,
+        engine: &mut dyn Engine,
+        router: &mut Router,
+        now: Now,
+    ) -> io::Result<()> {
+        let outbox = engine.halves().1;
+        router.on_tick(now, &mut |to, datagram: &[u8]| {
+            send(outbox, self.tunnel, to, datagram, &mut self.outbox_full);
+        });
+        engine.flush()
+    }
+
+    pub(super) fn write(&self, numbers: &mut Numbers) {
+        self.batch.write(&mut numbers.batch);
+        self.turn_us.write(&mut numbers.turn_us);
+        self.latency_us.write(&mut numbers.latency_us);
+        numbers.own.outbox_full = self.outbox_full;
+    }
+}
+
+#[inline]
+fn send(outbox: &mut Outbox, link: Link, to: Address, datagram: &[u8], full: &mut u64) {
+    if outbox.push(link, SocketAddr::from(to), datagram).is_err() {
+        *full += 1;
+    }
+}
