@@ -86,10 +86,9 @@ impl Router {
             }
             Content::Ping(token) => {
                 self.counters.pings_received += 1;
-                match self.legs.pong(peer, token, &self.keyring) {
-                    Some((to, pong)) => TunnelVerdict::Pong(to, pong),
-                    None => TunnelVerdict::Drop(DropReason::TunnelCounterExhausted),
-                }
+                let pong = self.legs.pong(peer, token, &self.keyring);
+                let (to, pong) = pong.ok_or(DropReason::TunnelCounterExhausted)?;
+                TunnelVerdict::Pong(to, pong)
             }
             Content::Pong(token) => {
                 let health = self.peers.peer_mut(peer).map(|peer| &mut peer.health);

@@ -11,8 +11,8 @@
 //! and sealed datagrams go out. All memory is taken when a [`Router`] is made; packets and ticks
 //! allocate nothing, which a test proves. Each worker owns one router and shares nothing of it.
 //!
-//! The rules that it keeps are those of DESIGN §5; each is a test of that name in
-//! `tests/core_rules.rs`.
+//! The rules that it keeps are those of DESIGN §5; each is a test of its name in
+//! `tests/core_routing.rs`, `core_admission.rs` and `core_recovery.rs`.
 
 mod clusters;
 mod command;

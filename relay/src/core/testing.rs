@@ -4,14 +4,14 @@
 //! Compiled only with the feature `fuzz`, like the bodies of the fuzz targets, which use it too.
 
 use super::{
-    Clusters, Command, Counters, DropReason, FlowInfo, FrameVerdict, Now, Reply, Route, Router,
-    Settings, Trace, TunnelVerdict, Verdict,
+    Cluster, Clusters, Command, Counters, DropReason, FlowInfo, FlowState, FrameVerdict, Ipv4Rule,
+    Now, Reply, Resolve, Route, Router, Settings, Trace, Transceiver, TunnelVerdict, Verdict,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
 use wire::address::Address;
 use wire::frame::{Client, ListenerId, Transport};
-use wire::hint::{Hint, HintTime, SessionTag};
+use wire::hint::{ClusterId, Hint, HintTime, SessionTag, ShardId, TransceiverId};
 use wire::keyring::{Keyring, generate};
 use wire::stun::{Encoder, Kind};
 use wire::tunnel::{Bundle, Content, Direction, Opener, Sealer, SenderId};
@@ -58,6 +58,64 @@ pub const DTLS: &[u8] = &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 pub const RTP: &[u8] = &[0x80, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0xaa];
 /// A media report, as far as the relay looks.
 pub const RTCP: &[u8] = &[0x80, 200, 0, 1, 0, 0, 0, 2];
+
+/// Where transceiver 1's first shard is, in hints.
+pub const A: Route = route(1, 0);
+/// Where transceiver 2's second shard is, in hints.
+pub const B: Route = route(2, 1);
+
+const fn route(transceiver: u32, shard: u8) -> Route {
+    let transceiver = TransceiverId(transceiver);
+    Route { cluster: ClusterId(1), transceiver, shard: ShardId(shard) }
+}
+
+/// The tunnel of [`A`].
+pub fn shard_a() -> Address {
+    address("198.51.100.1:7000")
+}
+
+/// The tunnel of [`B`].
+pub fn shard_b() -> Address {
+    address("198.51.100.2:7001")
+}
+
+/// A client's address.
+pub fn source(last: u8) -> Address {
+    Address::new([192, 0, 2, last].into(), 5000)
+}
+
+/// Cluster 1: transceivers 1 and 2 with two shards each. Cluster 2: everything in 10.0.0.0/8.
+pub fn clusters() -> Clusters {
+    let transceiver = |id: u8| Transceiver {
+        id: TransceiverId(id.into()),
+        ip: [198, 51, 100, id].into(),
+        port_base: 7000,
+        shards: 2,
+    };
+    let listed = Resolve::Table(vec![transceiver(1), transceiver(2)]);
+    let rule = Resolve::Ipv4(Ipv4Rule {
+        networks: "10.0.0.0/8".parse().into_iter().collect(),
+        allowed_special: Vec::new(),
+        port_base: 7000,
+        shards: 4,
+    });
+    let clusters = vec![
+        Cluster { id: ClusterId(1), resolve: listed },
+        Cluster { id: ClusterId(2), resolve: rule },
+    ];
+    Clusters::new(clusters).expect("clusters of a test are right")
+}
+
+/// A small router. The rate of new flows is out of the way of all tests but its own.
+pub fn settings() -> Settings {
+    Settings {
+        flows_max: 64,
+        new_flows_max: 32,
+        peers_max: 16,
+        new_flow_rate: 1_000_000,
+        ..Settings::default()
+    }
+}
 
 /// What a check is to look like.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +170,12 @@ pub struct Stage {
     senders: u64,
     /// What left for the tunnel and is not yet read.
     sent: Vec<(Address, Vec<u8>)>,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::new(settings(), clusters())
+    }
 }
 
 impl Stage {
@@ -292,6 +356,13 @@ impl Stage {
                 bundle: Bundle::new(8_000, 2_048),
             }
         })
+    }
+
+    /// A client with an assured flow to shard A.
+    pub fn assured(&mut self, source: Address, session: u32) {
+        assert_eq!(self.send_check(source, Check::of(A, session)), Ok(shard_a()));
+        self.answer_check(shard_a(), source);
+        assert_eq!(self.flow(source).map(|flow| flow.state), Some(FlowState::Assured));
     }
 
     /// The flow of a client.
