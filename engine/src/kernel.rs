@@ -33,19 +33,15 @@ pub(crate) fn is_icmp(error: Errno) -> bool {
     )
 }
 
-/// Errors of a receive after which no receive will work again: the descriptor is gone, or
-/// somebody has shut the socket down (`ss --kill` reports ECONNABORTED).
+/// Errors of a receive after which no receive will work again: the descriptor is gone, or is none
+/// of a UDP socket.
 pub(crate) fn is_fatal(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::EBADF
-            | Errno::ENOTSOCK
-            | Errno::ENOTCONN
-            | Errno::ECONNABORTED
-            | Errno::EINVAL
-            | Errno::EFAULT
-    )
+    matches!(error, Errno::EBADF | Errno::ENOTSOCK | Errno::EINVAL | Errno::EFAULT)
 }
+
+/// Receives that may fail one after the other, for no reason known here, before a link is given up:
+/// trying forever would be a busy loop.
+pub(crate) const FAILURES_IN_A_ROW_MAX: u32 = 1000;
 
 /// Errors of a send that mean "not now": the send buffer or the queue behind it is full.
 pub(crate) fn is_busy(error: Errno) -> bool {

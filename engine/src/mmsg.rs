@@ -57,6 +57,7 @@ struct MmsgLink {
     connected: bool,
     /// Buffers nobody uses; the one used last, whose memory is warm, is on top.
     free: Vec<u16>,
+    failures_in_a_row: u32,
 }
 
 impl Mmsg {
@@ -85,6 +86,7 @@ impl Mmsg {
                 connected: kernel::peer(link.socket.as_fd()).is_some(),
                 socket: link.socket,
                 free: (0..link_settings[index].buffers).rev().collect(),
+                failures_in_a_row: 0,
             });
         }
         Ok(Mmsg {
@@ -107,6 +109,7 @@ impl Mmsg {
         let link = &mut self.links[index];
         #[allow(clippy::cast_possible_truncation)] // At most LINKS_MAX.
         let name = Link(index as u8);
+        let failures = self.statistics.receive_errors;
         let full = self.receive.fill(
             name,
             link.socket.as_fd(),
@@ -115,6 +118,14 @@ impl Mmsg {
             &mut self.statistics,
         )?;
         self.saturated |= full;
+        if self.statistics.receive_errors == failures {
+            link.failures_in_a_row = 0;
+        } else {
+            link.failures_in_a_row += 1;
+            if link.failures_in_a_row > kernel::FAILURES_IN_A_ROW_MAX {
+                return Err(kernel::link_gone(name, &"receiving fails again and again"));
+            }
+        }
         Ok(())
     }
 
@@ -291,6 +302,18 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
+
+    #[test]
+    fn without_epoll_pwait2_timeouts_are_rounded_up() {
+        let mut engine = Mmsg::new(Vec::new(), &Settings::default()).unwrap();
+        engine.only_milliseconds = true;
+        let start_ns = engine.now_ns();
+        engine.wait(Wait { timeout: Duration::from_micros(1100), ..Default::default() }).unwrap();
+        assert!(engine.now_ns() - start_ns >= 1_100_000);
+        engine.waker().wake();
+        engine.wait(Wait { timeout: Duration::from_secs(100), ..Default::default() }).unwrap();
+        assert_eq!(engine.statistics().waker_wakes, 1);
+    }
 
     #[test]
     fn echoes_on_loopback() {

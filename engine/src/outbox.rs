@@ -288,6 +288,37 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever is merged, the kernel cuts it into what was pushed, in the order of each link.
+        #[test]
+        fn cutting_the_runs_gives_what_was_pushed(
+            pushes in proptest::collection::vec(
+                (0u8..3, 0u8..2, proptest::sample::select(vec![0usize, 1, 10, 10, 10, 11, 1452, 1453])),
+                0..200,
+            )
+        ) {
+            let mut outbox = outbox(300, 1 << 20);
+            let mut expected = Vec::new();
+            for (number, (link, host, length)) in pushes.iter().enumerate() {
+                let destination: SocketAddr = if *host == 0 { A } else { B }.parse().unwrap();
+                let bytes = vec![u8::try_from(number % 256).unwrap(); *length];
+                outbox.push(Link(*link), destination, &bytes).unwrap();
+                expected.push((Link(*link), destination, bytes));
+            }
+            let mut cut = Vec::new();
+            for run in outbox.runs() {
+                let bytes = outbox.bytes(run);
+                let pieces = (0..run.segments).map(|index| {
+                    let start = usize::from(index) * run.segment_bytes as usize;
+                    &bytes[start..bytes.len().min(start + run.segment_bytes as usize)]
+                });
+                cut.extend(pieces.map(|piece| (run.link, run.destination, piece.to_vec())));
+                proptest::prop_assert!(run.segments <= SEGMENTS_MAX && run.length <= RUN_BYTES_MAX);
+            }
+            proptest::prop_assert_eq!(cut, expected);
+        }
+    }
+
     #[test]
     fn a_sealed_run_does_not_grow() {
         let mut outbox = outbox(100, 1000);

@@ -50,9 +50,6 @@ const SUBMISSIONS: u32 = 512;
 const COMPLETIONS_PER_WORK_RUN: u64 = 32;
 /// System calls a turn makes at most to get the queue submitted or an overflow fetched.
 const ENTERS_MAX: u32 = 64;
-/// Receives that may fail one after the other, for no reason known here, before the link is given
-/// up: arming them again forever would be a busy loop.
-const FAILURES_IN_A_ROW_MAX: u32 = 1000;
 
 /// What a completion is about: the upper half of its user data. The lower half is an index.
 const RECEIVE: u64 = 1 << 32;
@@ -60,12 +57,21 @@ const SEND: u64 = 2 << 32;
 const WAKE: u64 = 3 << 32;
 
 /// Settings of the io_uring engine alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UringSettings {
     /// Entries of the completion queue; by default enough for every buffer and every send.
     pub completions: Option<u32>,
     /// How completions are run; by default the best way the kernel offers.
     pub task_run: Option<TaskRun>,
+    /// Lets the kernel coalesce wake-ups where it can; otherwise they are coalesced by a second
+    /// wait.
+    pub coalesce_in_kernel: bool,
+}
+
+impl Default for UringSettings {
+    fn default() -> Self {
+        UringSettings { completions: None, task_run: None, coalesce_in_kernel: true }
+    }
 }
 
 /// The engine on io_uring.
@@ -78,6 +84,7 @@ pub struct Uring {
     /// A request to receive is armed with this; the kernel reads only the two lengths in it.
     receive_header: Box<libc::msghdr>,
     wait_flags: EnterFlags,
+    coalesce_in_kernel: bool,
     enabled: bool,
 }
 
@@ -169,6 +176,8 @@ impl Uring {
         receive_header.msg_namelen = name_bytes;
         receive_header.msg_controllen = RECEIVE_CONTROL_BYTES as _;
 
+        let coalesce_in_kernel =
+            settings.uring.coalesce_in_kernel && ring.params().is_feature_min_timeout();
         let mut wait_flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         if ring.params().is_feature_no_iowait() {
             // A worker that waits for datagrams is idle, not stuck on a disk.
@@ -200,6 +209,7 @@ impl Uring {
             batch: usize::from(settings.batch.max(1)),
             receive_header,
             wait_flags,
+            coalesce_in_kernel,
             enabled: false,
         })
     }
@@ -209,9 +219,9 @@ impl Uring {
         self.task_run
     }
 
-    /// Whether the kernel can coalesce wake-ups itself (`min_wait`, Linux 6.12).
+    /// Whether the kernel coalesces wake-ups itself (`min_wait`, Linux 6.12).
     pub fn coalesces_in_kernel(&self) -> bool {
-        self.ring.params().is_feature_min_timeout()
+        self.coalesce_in_kernel
     }
 
     /// Lets requests in; the thread that calls this is the one that uses the ring.
@@ -337,7 +347,7 @@ impl Uring {
         if coalesce.is_zero() {
             return self.sleep_until(1, wait.timeout, Duration::ZERO);
         }
-        if self.coalesces_in_kernel() {
+        if self.coalesce_in_kernel {
             return self.sleep_until(self.batch, wait.timeout, coalesce);
         }
         // Two sleeps do the same: one that only a full batch ends, one that anything ends.
@@ -434,7 +444,9 @@ impl State {
             error => {
                 receive.failures_in_a_row += 1;
                 self.statistics.receive_errors += 1;
-                if kernel::is_fatal(error) || receive.failures_in_a_row > FAILURES_IN_A_ROW_MAX {
+                if kernel::is_fatal(error)
+                    || receive.failures_in_a_row > kernel::FAILURES_IN_A_ROW_MAX
+                {
                     self.gone = Some((link, error));
                 }
             }

@@ -206,3 +206,18 @@ pub(crate) fn an_engine_may_move_before_its_first_wait(harness: &Harness) {
         });
     });
 }
+
+pub(crate) fn an_engine_may_be_dropped_by_another_thread(harness: &Harness) {
+    let mut peer = harness.peer("127.0.0.1");
+    for _ in 0..20 {
+        let mut rig = harness.engine();
+        let address = rig.address();
+        peer.send(address, b"x");
+        rig.collect(1);
+        std::thread::spawn(move || drop(rig)).join().unwrap();
+        // Whatever was armed is gone: nothing writes into memory that is no more.
+        if let crate::harness::Peer::Socket(socket) = &peer {
+            let _ = socket.send_to(b"late", address);
+        }
+    }
+}

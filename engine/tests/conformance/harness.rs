@@ -31,7 +31,7 @@ impl Harness {
     /// `None`, with the reason printed, if this host does not allow this engine.
     pub(crate) fn new(subject: Subject) -> Option<Harness> {
         if let Subject::Uring(task_run) = subject {
-            let uring = UringSettings { task_run, ..UringSettings::default() };
+            let uring = uring_settings(task_run, UringSettings::default());
             if let Err(error) = Uring::new(Vec::new(), &Settings { uring, ..Settings::default() }) {
                 eprintln!("skipped: {error}; {}", engine::probe());
                 return None;
@@ -86,7 +86,7 @@ impl Harness {
         let engine: Box<dyn Engine> = match self.subject {
             Subject::Mmsg => Box::new(Mmsg::new(links, &settings).unwrap()),
             Subject::Uring(task_run) => {
-                let uring = UringSettings { task_run, ..settings.uring };
+                let uring = uring_settings(task_run, settings.uring);
                 Box::new(Uring::new(links, &Settings { uring, ..settings }).unwrap())
             }
             Subject::Sim => panic!("the simulation has no sockets"),
@@ -112,6 +112,12 @@ impl Harness {
         self.next_port.set(port + 1);
         SocketAddr::new(ip.parse().unwrap(), port)
     }
+}
+
+/// On the lower rungs of the ladder, also without the kernel's own coalescing: that is how older
+/// kernels are.
+fn uring_settings(task_run: Option<TaskRun>, settings: UringSettings) -> UringSettings {
+    UringSettings { task_run, coalesce_in_kernel: task_run.is_none(), ..settings }
 }
 
 pub(crate) enum Peer {

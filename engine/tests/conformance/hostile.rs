@@ -109,6 +109,34 @@ pub(crate) fn icmp_errors_stop_nothing_on_an_unconnected_link(harness: &Harness)
     assert_sleeps(&mut rig);
 }
 
+/// Errors queue up in the receive buffer, so an engine that leaves them there goes deaf.
+pub(crate) fn many_icmp_errors_leave_room_for_datagrams(harness: &Harness) {
+    if harness.is_sim("no ICMP") {
+        return;
+    }
+    let address = "127.0.0.1:0".parse().unwrap();
+    let settings =
+        SocketSettings { receive_buffer_bytes: Some(20_000), ..SocketSettings::tunnel(address) };
+    let socket = sockets::bind(&settings).unwrap().socket;
+    let mut rig = harness.engine_on(vec![(socket, LinkSettings::default())], Settings::default());
+    let mut peer = harness.peer("127.0.0.1");
+    let nobody = closed_port();
+    for round in 0..20u8 {
+        for number in 0..100usize {
+            // Lengths that differ do not merge, so that each gets an answer of its own.
+            rig.engine.halves().1.push(Link(0), nobody, &vec![0; 1 + number % 2]).unwrap();
+        }
+        rig.settle();
+        for _ in 0..5 {
+            assert!(rig.look().is_empty());
+        }
+        peer.send(rig.address(), &[round]);
+        assert_eq!(rig.collect(1)[0].bytes, [round]);
+    }
+    assert_eq!(rig.engine.link_drops(Link(0)).unwrap(), 0);
+    assert_sleeps(&mut rig);
+}
+
 pub(crate) fn icmp_errors_stop_nothing_on_a_connected_link(harness: &Harness) {
     if harness.is_sim("no ICMP") {
         return;

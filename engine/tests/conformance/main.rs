@@ -61,7 +61,8 @@ suite! {
         what_is_not_read_stays
         kernel_timestamps_come_and_go
         a_glued_run_arrives_split
-        an_engine_may_move_before_its_first_wait;
+        an_engine_may_move_before_its_first_wait
+        an_engine_may_be_dropped_by_another_thread;
     waiting:
         a_timeout_ends_a_wait
         no_timeout_looks_once
@@ -76,6 +77,7 @@ suite! {
         a_full_receive_buffer_is_counted_by_the_kernel
         icmp_errors_stop_nothing_on_an_unconnected_link
         icmp_errors_stop_nothing_on_a_connected_link
+        many_icmp_errors_leave_room_for_datagrams
         a_socket_shut_down_is_an_error_and_no_busy_loop
         a_tiny_completion_queue_loses_nothing;
     sending:
