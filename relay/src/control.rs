@@ -2,3 +2,15 @@
 //! an operator sees and does.
 
 pub mod config;
+mod convert;
+pub mod decode;
+pub mod fleet;
+pub mod metrics;
+pub mod names;
+pub mod pages;
+pub mod peers;
+pub mod relay;
+mod run;
+mod start;
+
+pub use run::run;

@@ -5,7 +5,7 @@ mod args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser;
 use relay::control::config::{Config, DEFAULT_FILE, ENVIRONMENT_PREFIX};
 use service::config::{ConfigError, Loaded, Sources};
@@ -13,10 +13,14 @@ use service::exit;
 
 use args::{Args, CheckConfig, Command, PrintConfig, Run, Settings};
 
+/// Counts allocations, so that a worker can show that it makes none.
+#[global_allocator]
+static HEAP: engine::heap::Counting = engine::heap::Counting;
+
 fn main() -> ExitCode {
     let command = Args::parse().into_command();
     exit::run(|| match command {
-        Command::Run(run) => start(&run),
+        Command::Run(run) => start(run),
         Command::CheckConfig(check) => check_config(&check),
         Command::PrintConfig(print) => print_config(&print),
     })
@@ -26,12 +30,10 @@ fn load(file: Option<PathBuf>, settings: &Settings) -> Result<Loaded<Config>, Co
     Sources::with_environment(file, ENVIRONMENT_PREFIX, settings.flags()).load()
 }
 
-/// Checks everything that can be checked, and then says that there is nothing to run yet.
-fn start(run: &Run) -> anyhow::Result<()> {
-    load(run.config.clone(), &run.settings)?;
-    bail!(
-        "the configuration is good, but the relay itself is not built yet: CHANGELOG.md lists what is"
-    );
+/// Runs the relay until it is told to stop.
+fn start(run: Run) -> anyhow::Result<()> {
+    let flags = run.settings.flags();
+    relay::control::run(Sources::with_environment(run.config, ENVIRONMENT_PREFIX, flags))
 }
 
 fn check_config(check: &CheckConfig) -> anyhow::Result<()> {

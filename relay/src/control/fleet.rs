@@ -1,0 +1,105 @@
+//! All workers, as control sees them: threads to give orders to and numbers to read.
+
+use crate::core::{Command, Reply};
+use crate::worker::{Desk, Numbers, Order, Question, Slot, TooManyOrders};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// A worker answers between two batches: within microseconds. One that takes this long is stuck.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a worker gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum FleetError {
+    /// Its queue is full.
+    #[error("worker {0}: {1}")]
+    Busy(usize, TooManyOrders),
+    /// It did not answer in time.
+    #[error("worker {0} did not answer within {ANSWER_TIMEOUT:?}: it is stuck")]
+    Stuck(usize),
+    /// It has ended.
+    #[error("worker {0} has ended")]
+    Ended(usize),
+}
+
+/// One worker, seen from control.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) desk: Desk,
+    pub(super) slot: Arc<Slot>,
+    pub(super) thread: JoinHandle<io::Result<()>>,
+}
+
+/// All workers.
+#[derive(Debug)]
+pub struct Fleet {
+    desks: Vec<Desk>,
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Fleet {
+    /// The workers, and their threads apart: those are joined by whoever started them.
+    pub(super) fn new(members: Vec<Member>) -> (Self, Vec<JoinHandle<io::Result<()>>>) {
+        let mut fleet = Self { desks: Vec::new(), slots: Vec::new() };
+        let mut threads = Vec::new();
+        for Member { desk, slot, thread } in members {
+            fleet.desks.push(desk);
+            fleet.slots.push(slot);
+            threads.push(thread);
+        }
+        (fleet, threads)
+    }
+
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "a relay without workers does not start")]
+    pub fn len(&self) -> usize {
+        self.desks.len()
+    }
+
+    /// What each has published last.
+    pub fn numbers(&self) -> Vec<Numbers> {
+        self.slots.iter().map(|slot| slot.load()).collect()
+    }
+
+    /// Asks one worker's router.
+    pub async fn ask(&self, worker: usize, command: Command) -> Result<Reply, FleetError> {
+        let desk = self.desks.get(worker).ok_or(FleetError::Ended(worker))?;
+        let (answer, reply) = oneshot::channel();
+        let order = Order::Ask(Question { command, answer });
+        desk.give(order).map_err(|error| FleetError::Busy(worker, error))?;
+        match tokio::time::timeout(ANSWER_TIMEOUT, reply).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(FleetError::Ended(worker)),
+            Err(_) => Err(FleetError::Stuck(worker)),
+        }
+    }
+
+    /// Asks all workers' routers the same, one after the other.
+    pub async fn ask_all(&self, command: Command) -> Result<Vec<Reply>, FleetError> {
+        let mut replies = Vec::with_capacity(self.len());
+        for worker in 0..self.len() {
+            replies.push(self.ask(worker, command.clone()).await?);
+        }
+        Ok(replies)
+    }
+
+    /// Changes every worker's budget for waiting.
+    pub(super) fn set_coalesce_us_max(&self, budget_us: u32) -> Result<(), FleetError> {
+        for (worker, desk) in self.desks.iter().enumerate() {
+            desk.give(Order::CoalesceUsMax(budget_us))
+                .map_err(|error| FleetError::Busy(worker, error))?;
+        }
+        Ok(())
+    }
+
+    /// Tells every worker to end. One that takes no orders is stuck, and ends with the process.
+    pub(super) fn stop(&self) {
+        for desk in &self.desks {
+            let _ = desk.give(Order::Stop);
+        }
+    }
+}

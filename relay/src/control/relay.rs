@@ -1,0 +1,177 @@
+//! The running relay: what signals, the admin socket and the HTTP pages share.
+
+use super::config::{Config, diff};
+use super::convert;
+use super::fleet::{Fleet, FleetError};
+use super::start::EngineChoice;
+use crate::core::{Command, Reply};
+use serde::Serialize;
+use service::config::{Loaded, Sources};
+use service::keyfile;
+use service::log::Log;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use wire::keyring::Keyring;
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReloadReport {
+    /// The configuration's number from now on.
+    pub generation: u64,
+    /// What has changed and is in effect.
+    pub live: Vec<String>,
+    /// What has changed in the file and takes a restart.
+    pub needs_restart: Vec<String>,
+    /// What an operator may want to know about the file.
+    pub warnings: Vec<String>,
+}
+
+struct Current {
+    config: Arc<Config>,
+    keyring: Arc<Keyring>,
+}
+
+/// The running relay.
+pub struct Relay {
+    fleet: Fleet,
+    engine: EngineChoice,
+    sources: Sources,
+    log: Log,
+    started: Instant,
+    current: Mutex<Current>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+    generation: AtomicU64,
+    draining: AtomicBool,
+    drain_changed: Notify,
+}
+
+impl Relay {
+    pub(super) fn new(
+        fleet: Fleet,
+        engine: EngineChoice,
+        sources: Sources,
+        log: Log,
+        config: Arc<Config>,
+        keyring: Arc<Keyring>,
+    ) -> Self {
+        Self {
+            fleet,
+            engine,
+            sources,
+            log,
+            started: Instant::now(),
+            current: Mutex::new(Current { config, keyring }),
+            reloading: tokio::sync::Mutex::new(()),
+            generation: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            drain_changed: Notify::new(),
+        }
+    }
+
+    /// All workers.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The configuration in effect.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.current().config)
+    }
+
+    /// The keys in effect.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.current().keyring)
+    }
+
+    /// The number of the configuration in effect: one at the start, one more with each reload.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Whether no new flows are taken.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How long it has been running.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How datagrams are moved.
+    pub fn engine(&self) -> &EngineChoice {
+        &self.engine
+    }
+
+    /// Stops taking new flows, or takes them again.
+    pub async fn set_drain(&self, on: bool) -> Result<(), FleetError> {
+        // Not ready first, so that nobody sends new clients to workers that refuse them.
+        self.draining.store(on, Ordering::Relaxed);
+        self.drain_changed.notify_waiters();
+        self.fleet.ask_all(Command::Drain(on)).await?;
+        Ok(())
+    }
+
+    /// Reads configuration and keyring again. If anything is wrong with them, everything stays as
+    /// it was.
+    pub async fn reload(&self) -> Result<ReloadReport, String> {
+        let _alone = self.reloading.lock().await;
+        let Loaded { config: wanted, warnings } =
+            self.sources.load::<Config>().map_err(|error| error.to_string())?;
+        let keyring = keyfile::load(&wanted.keys).map_err(|error| error.to_string())?;
+        let clusters = convert::clusters(&wanted).map_err(|error| error.to_string())?;
+        let before = self.config();
+        let changes = diff(&before, &wanted);
+
+        // The clusters can still be refused (more shards than there is room for), and then by the
+        // first worker already, so nothing has been changed yet.
+        let clusters = Command::Clusters(Arc::new(clusters));
+        for reply in self.fleet.ask_all(clusters).await.map_err(|error| error.to_string())? {
+            if let Reply::Refused(error) = reply {
+                return Err(error.to_string());
+            }
+        }
+        let keyring = Arc::new(keyring);
+        let keys = Command::Keyring(Arc::clone(&keyring));
+        self.fleet.ask_all(keys).await.map_err(|error| error.to_string())?;
+        self.fleet
+            .set_coalesce_us_max(wanted.coalesce_us_max)
+            .map_err(|error| error.to_string())?;
+        self.log.set_level(&wanted.log.level).map_err(|error| error.to_string())?;
+
+        let mut live = changes.live.iter().map(ToString::to_string).collect::<Vec<_>>();
+        if *keyring != *self.keyring() {
+            live.push("the keyring's content".to_owned());
+        }
+        let config = before.with_live_of(&wanted);
+        *self.current() = Current { config: Arc::new(config), keyring };
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(ReloadReport {
+            generation,
+            live,
+            needs_restart: changes.needs_restart.iter().map(ToString::to_string).collect(),
+            warnings: warnings.into_iter().chain(wanted.remarks()).collect(),
+        })
+    }
+
+    /// Flows of all workers, as of their last tick.
+    pub(super) fn flows(&self) -> u64 {
+        let flows = crate::core::Counters::series().enumerate().filter(|(_, series)| {
+            ["relay_flows_new", "relay_flows_assured"].contains(&series.name)
+        });
+        let positions: Vec<_> = flows.map(|(position, _)| position).collect();
+        let numbers = self.fleet.numbers();
+        let of = |numbers: &crate::worker::Numbers| -> u64 {
+            positions.iter().map(|position| numbers.counters[*position]).sum()
+        };
+        numbers.iter().map(of).sum()
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        // Two pointers are replaced at once; a panic cannot leave them half done.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
