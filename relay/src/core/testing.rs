@@ -268,7 +268,7 @@ impl Stage {
             let shard = self.shard(to);
             match shard.opener.open(&mut datagram).expect("the relay's datagrams open").content {
                 Content::Data(frames) => {
-                    received.extend(frames.map(|frame| (to, frame.client, frame.payload.to_vec())))
+                    received.extend(frames.map(|frame| (to, frame.client, frame.payload.to_vec())));
                 }
                 other => panic!("not data: {other:?}"),
             }
