@@ -1,5 +1,6 @@
 //! A shard's stand-in and a client for tests over real sockets: both are what their names say as far
 //! as the relay can see, and nothing more.
+#![allow(dead_code)] // Each test file uses its part.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -139,9 +140,14 @@ pub(crate) fn check(ufrag: &[u8], pwd: &[u8]) -> Vec<u8> {
 pub(crate) struct Caller(UdpSocket);
 
 impl Caller {
+    /// On this host.
     pub(crate) fn new(relay: SocketAddr) -> Self {
-        let any = if relay.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
-        let socket = UdpSocket::bind(any).unwrap();
+        Self::on(relay, SocketAddr::new(relay.ip(), 0))
+    }
+
+    /// At this address.
+    pub(crate) fn on(relay: SocketAddr, address: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.connect(relay).unwrap();
         Self(socket)
     }
