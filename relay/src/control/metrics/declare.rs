@@ -1,0 +1,225 @@
+//! Every metric there is: its name, kind, labels and help, once. The registry, the text and the
+//! table in the documentation follow from here.
+
+use crate::core::{Counters, SeriesKind};
+use engine::Statistics;
+
+/// What kind of number a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+impl Kind {
+    /// As the text format says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    /// Its name, unit last.
+    pub name: String,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: Vec<&'static str>,
+    /// What it says.
+    pub help: String,
+}
+
+/// A metric that is declared by hand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Row {
+    Row { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Row {
+    Row { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Row {
+    Row { name, kind: Kind::Histogram, labels: WORKER, help }
+}
+
+const WORKER: &[&str] = &["worker"];
+const SHARD: &[&str] = &["cluster", "transceiver", "shard"];
+
+pub(super) const CPU: Row =
+    counter("relay_worker_cpu_seconds_total", WORKER, "CPU time of the worker's thread.");
+pub(super) const BUSY: Row = gauge(
+    "relay_worker_busy_ratio",
+    WORKER,
+    "CPU time over wall time of the worker's thread in the last five to ten seconds: 1 is a full \
+     core.",
+);
+pub(super) const TICK_AGE: Row = gauge(
+    "relay_worker_tick_age_seconds",
+    WORKER,
+    "Time since the worker's last tick. Above five seconds, /live fails.",
+);
+pub(super) const COALESCE_WAIT: Row = counter(
+    "relay_worker_coalesce_wait_seconds_total",
+    WORKER,
+    "Time that batches were given to fill.",
+);
+pub(super) const COALESCE: Row = gauge(
+    "relay_worker_coalesce_seconds",
+    WORKER,
+    "How long the next batch may fill: zero while the worker is quiet.",
+);
+pub(super) const ALLOCATIONS: Row = counter(
+    "relay_worker_allocations_after_ready_total",
+    WORKER,
+    "Heap allocations on the worker's thread after it was ready, other than for an operator. Zero \
+     is the promise.",
+);
+pub(super) const KERNEL_DROPS: Row = counter(
+    "relay_kernel_drops_total",
+    &["worker", "socket"],
+    "Datagrams that the kernel dropped because the socket's receive buffer was full; socket is \
+     public or tunnel.",
+);
+pub(super) const OUTBOX_FULL: Row = counter(
+    "relay_outbox_full_total",
+    WORKER,
+    "Datagrams that found no room to be sent even after a flush.",
+);
+pub(super) const BATCH: Row =
+    histogram("relay_batch_datagrams", "Datagrams for each wake-up that brought any.");
+pub(super) const TURN: Row =
+    histogram("relay_turn_seconds", "Time from a wake-up to the flush behind it.");
+pub(super) const LATENCY: Row = histogram(
+    "relay_latency_seconds",
+    "Time from the kernel's receive timestamp to the flush, for a sample of datagrams.",
+);
+pub(super) const PEER_UP: Row = gauge(
+    "relay_peer_up",
+    SHARD,
+    "1 if the shard answers the pings of at least one worker, 0 if of none. Not there before \
+     anyone could tell.",
+);
+pub(super) const PEER_ROUND_TRIP: Row = gauge(
+    "relay_peer_round_trip_seconds",
+    SHARD,
+    "The shortest of the workers' latest round trips to the shard, while it is up.",
+);
+pub(super) const PEERS_NOT_SHOWN: Row = gauge(
+    "relay_peers_not_shown",
+    &[],
+    "Shards that have no relay_peer_ series because there are too many; those with the most flows \
+     have one.",
+);
+pub(super) const GENERATION: Row = gauge(
+    "relay_config_generation",
+    &[],
+    "How often the configuration was taken: 1 at start, one more with each reload that was good.",
+);
+pub(super) const UPTIME: Row = gauge("relay_uptime_seconds", &[], "Time since the relay started.");
+pub(super) const BUILD: Row = gauge(
+    "relay_build_info",
+    &["version", "revision", "rustc", "kernel", "engine"],
+    "Always 1; the labels say what is running, on which kernel, with which engine.",
+);
+pub(super) const ENGINE: Row = gauge(
+    "relay_engine_info",
+    &["engine", "reason"],
+    "Always 1; the labels say which engine was taken and why.",
+);
+
+const BY_HAND: [Row; 18] = [
+    CPU,
+    BUSY,
+    TICK_AGE,
+    COALESCE_WAIT,
+    COALESCE,
+    ALLOCATIONS,
+    KERNEL_DROPS,
+    OUTBOX_FULL,
+    BATCH,
+    TURN,
+    LATENCY,
+    PEER_UP,
+    PEER_ROUND_TRIP,
+    PEERS_NOT_SHOWN,
+    GENERATION,
+    UPTIME,
+    BUILD,
+    ENGINE,
+];
+
+/// What an engine's counter is called.
+pub(super) fn engine_name(field: &str) -> String {
+    format!("relay_engine_{field}_total")
+}
+
+/// Every metric, in the order of the documentation.
+pub fn all() -> Vec<Declaration> {
+    let mut all: Vec<Declaration> = Vec::new();
+    for series in Counters::series() {
+        // The values of a label follow each other.
+        if all.last().is_some_and(|last| last.name == series.name) {
+            continue;
+        }
+        let kind = match series.kind {
+            SeriesKind::Counter => Kind::Counter,
+            SeriesKind::Gauge => Kind::Gauge,
+        };
+        let labels = ["worker"].into_iter().chain(series.label.map(|(label, _)| label)).collect();
+        let name = series.name.to_owned();
+        all.push(Declaration { name, kind, labels, help: series.help.to_owned() });
+    }
+    all.extend(BY_HAND.iter().map(|row| Declaration {
+        name: row.name.to_owned(),
+        kind: row.kind,
+        labels: row.labels.to_vec(),
+        help: row.help.to_owned(),
+    }));
+    all.extend(Statistics::ROWS.iter().map(|(field, help)| Declaration {
+        name: engine_name(field),
+        kind: Kind::Counter,
+        labels: vec!["worker", "engine"],
+        help: help.trim().to_owned(),
+    }));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_follow_the_rules() {
+        let all = all();
+        for (index, metric) in all.iter().enumerate() {
+            let name = metric.name.as_str();
+            assert!(name.starts_with("relay_"), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert!(metric.help.ends_with('.'), "{name}: {}", metric.help);
+            assert!(!metric.help.contains("  "), "{name}: {}", metric.help);
+            assert!(all[index + 1..].iter().all(|other| other.name != name), "{name} twice");
+            for unit in ["_ms", "_us", "_ns", "millis", "micros"] {
+                assert!(!name.contains(unit), "{name}: base units only");
+            }
+        }
+    }
+}
