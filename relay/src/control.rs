@@ -1,6 +1,7 @@
 //! Everything around the workers that happens less than once a packet: the configuration, and what
 //! an operator sees and does.
 
+pub mod admin;
 pub mod config;
 mod convert;
 pub mod decode;

@@ -5,7 +5,7 @@ use super::convert;
 use super::fleet::{Fleet, FleetError};
 use super::start::EngineChoice;
 use crate::core::{Command, Reply};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use service::config::{Loaded, Sources};
 use service::keyfile;
 use service::log::Log;
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use wire::keyring::Keyring;
 
 /// What a reload did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
     /// The configuration's number from now on.
     pub generation: u64,
