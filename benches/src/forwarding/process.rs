@@ -1,0 +1,103 @@
+//! Processes in their place: a namespace, a core, and an end that comes with ours.
+//!
+//! A child is started as this program again (`inside`), which moves itself into the namespace and
+//! onto the core and then becomes the real one: that takes no `unsafe`, and the real one needs to
+//! know of neither.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cpu::{CpuTime, WORKER_CORE, pin};
+use crate::namespaces::{Namespace, enter};
+
+/// A running child on the worker's core. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program; what it says goes to the file `log`.
+    pub(crate) fn start(
+        namespace: Option<&Namespace>,
+        program: &OsStr,
+        arguments: &[&OsStr],
+        log: PathBuf,
+    ) -> Result<Self> {
+        let own = std::env::current_exe().context("Failed to find this program's own file")?;
+        let file =
+            File::create(&log).with_context(|| format!("Failed to create {}", log.display()))?;
+        let mut command = Command::new(own);
+        command.arg("inside");
+        if let Some(namespace) = namespace {
+            command.arg("--namespace").arg(namespace.path());
+        }
+        let child = command
+            .arg("--")
+            .arg(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().context("Failed to share a log file")?)
+            .stderr(file)
+            // Ctrl-C on the terminal is for us; we end our children.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("Failed to start {}", program.display()))?;
+        Ok(Self { child, log })
+    }
+
+    /// Its CPU time so far.
+    pub(crate) fn cpu_time(&self) -> Result<CpuTime> {
+        CpuTime::of(self.child.id())
+    }
+
+    /// An error with its last words, if it has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        let Some(status) = self.child.try_wait().context("Failed to look after a child")? else {
+            return Ok(());
+        };
+        bail!("the process under test ended ({status}): {}", self.last_words())
+    }
+
+    /// The end of what it said.
+    pub(crate) fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().rev().take(8).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).context("a process id beyond the kernel's")?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("Failed to send {signal}"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The other half of [`Process::start`]: moves into place and becomes the program.
+pub(crate) fn inside(namespace: Option<&Path>, command: &[std::ffi::OsString]) -> Result<()> {
+    set_pdeathsig(Signal::SIGKILL).context("Failed to tie this process to its parent")?;
+    pin(Pid::from_raw(0), WORKER_CORE)?;
+    if let Some(namespace) = namespace {
+        enter(namespace)?;
+    }
+    let (program, arguments) = command.split_first().context("there is no program to become")?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("Failed to run {}", program.display()))
+}

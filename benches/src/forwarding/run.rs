@@ -1,0 +1,129 @@
+//! `run`: all cases, repetition by repetition, so that what the machine does meanwhile hits all alike.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cases::{Candidate, Cases, Load};
+use crate::command_line::Run;
+use crate::host::Host;
+use crate::measure;
+use crate::report::{Report, Settings};
+use crate::results::{Cell, Results};
+use crate::rig::Rig;
+use crate::stop::Stop;
+use crate::subject::Subject;
+
+/// How often a starved measurement is made again.
+const RETRIES: u32 = 2;
+
+/// Runs everything and writes the report.
+#[expect(clippy::print_stdout, reason = "the table is this program's output")]
+pub(crate) fn run(options: &Run) -> Result<()> {
+    warn_if_unoptimised();
+    let stop = Stop::listen()?;
+    let mut cases = Cases::of(&options.cases)?;
+    let relay = relay_program(options.relay.as_deref(), &mut cases)?;
+    let folder = tempfile::tempdir().context("Failed to make a folder for the run's files")?;
+    let mut rig = Rig::build(folder.path(), stop)?;
+    let mut results = Results::default();
+    let mut missing = Vec::new();
+    let (reps, window) = (options.reps(), options.window());
+    for rep in 0..reps {
+        // Another one begins each time: whoever comes after a heavy neighbour is not always the same.
+        let candidates = &mut cases.candidates.clone();
+        let shift = rep as usize % candidates.len().max(1);
+        candidates.rotate_left(shift);
+        for &candidate in candidates.iter() {
+            rig.stop.check()?;
+            progress(&format!("repetition {} of {reps}: {candidate}", rep + 1));
+            let mut subject = match Subject::start(&mut rig, candidate, &relay, folder.path()) {
+                Ok(subject) => subject,
+                // A relay that cannot run must not cost the figures of the others.
+                Err(error) if candidate.engine.is_relay() && !rig.stop.is_asked() => {
+                    progress(&format!("{candidate} is left out: {error:#}"));
+                    missing.push(format!("{candidate}: {error:#}"));
+                    cases.candidates.retain(|&other| other != candidate);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            measure_all(&mut rig, &mut subject, candidate, &cases, window, &mut results)?;
+        }
+    }
+    let settings = Settings {
+        reps,
+        window,
+        retries: RETRIES,
+        has_precedence: rig.precedence.is_taken(),
+        missing,
+    };
+    drop(rig);
+    let report = Report { host: Host::observe(), settings, results };
+    println!("{}", report.to_terminal());
+    report.write(&options.results)
+}
+
+fn measure_all(
+    rig: &mut Rig,
+    subject: &mut Subject,
+    candidate: Candidate,
+    cases: &Cases,
+    window: Duration,
+    results: &mut Results,
+) -> Result<()> {
+    for &direction in &cases.directions {
+        for &load in &cases.loads {
+            let measured = results.entry(Cell { direction, load, candidate });
+            for _ in 0..=RETRIES {
+                let cost = measure::cost(rig, subject, direction, load, window)?;
+                if !cost.is_starved() {
+                    measured.costs.push(cost);
+                    break;
+                }
+                measured.starved.push(cost);
+            }
+            if matches!(load, Load::Paced(_)) {
+                measured.latencies.push(measure::latency(rig, subject, direction, load, window)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Finds the relay's program. Without one, only the forwarders are measured, if that was not asked
+/// otherwise.
+pub(crate) fn relay_program(given: Option<&Path>, cases: &mut Cases) -> Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()
+            .context("Failed to find this program's own file")?
+            .with_file_name("ringway-relay"),
+    };
+    if !path.exists() {
+        ensure!(
+            given.is_none(),
+            "{} does not exist: build it with `cargo build --release -p ringway-relay`",
+            path.display()
+        );
+        progress("there is no ringway-relay beside this program: only forwarders are measured");
+        cases.candidates.retain(|candidate| !candidate.engine.is_relay());
+        ensure!(!cases.candidates.is_empty(), "and no forwarders are among the cases");
+    }
+    // The process under test starts elsewhere.
+    std::path::absolute(&path).with_context(|| format!("Failed to resolve {}", path.display()))
+}
+
+/// Says so if figures would mean nothing.
+pub(crate) fn warn_if_unoptimised() {
+    if cfg!(debug_assertions) {
+        progress("built without optimisation: the figures mean nothing; use --release");
+    }
+}
+
+/// A line on what is going on, beside the results.
+#[expect(clippy::print_stderr, reason = "this is the program's output")]
+pub(crate) fn progress(line: &str) {
+    eprintln!("{line}");
+}

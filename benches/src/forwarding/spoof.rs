@@ -1,0 +1,7 @@
+use anyhow::Result;
+
+use crate::command_line::Spoof;
+
+pub(crate) fn run(_options: &Spoof) -> Result<()> {
+    anyhow::bail!("later")
+}
