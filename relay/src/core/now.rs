@@ -25,9 +25,11 @@ impl Now {
 pub(super) struct Millis(pub(super) u32);
 
 impl Millis {
-    /// Milliseconds from `earlier` to here.
+    /// Milliseconds from `earlier` to here. Zero if `earlier` is later: a command may carry a reading
+    /// of the clock from just before the batch, and must not make every flow 49 days old.
     pub(super) const fn since(self, earlier: Self) -> u32 {
-        self.0.wrapping_sub(earlier.0)
+        let elapsed = self.0.wrapping_sub(earlier.0);
+        if elapsed > u32::MAX / 2 { 0 } else { elapsed }
     }
 }
 
@@ -41,5 +43,6 @@ mod tests {
         let wrap_us = (1 << 32) * 1_000;
         assert_eq!(at(wrap_us + 5_000).since(at(wrap_us - 5_000)), 10);
         assert_eq!(at(1_999).since(at(1_000)), 0);
+        assert_eq!(at(1_000).since(at(2_000)), 0, "a little late is no age");
     }
 }
