@@ -36,6 +36,19 @@ fn packets_of_a_batch_share_a_datagram_and_every_one_leaves_once() {
 }
 
 #[test]
+fn bundles_can_be_closed_one_by_one() {
+    let mut stage = Stage::default();
+    for (last, route) in [(1, A), (2, B), (3, A)] {
+        let packet = stage.check(Check::of(route, last.into()));
+        stage.packet(source(last), &packet);
+    }
+    let mut to = Vec::new();
+    while stage.router.close_one(&mut |address, _: &[u8]| to.push(address)) {}
+    to.sort_unstable();
+    assert_eq!(to, [shard_a(), shard_b()]);
+}
+
+#[test]
 fn a_full_bundle_leaves_at_once_and_nothing_is_lost_or_reordered() {
     let mut stage = Stage::default();
     stage.assured(source(1), 1);

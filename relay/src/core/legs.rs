@@ -108,16 +108,21 @@ impl Legs {
         appended.map_err(|_| DropReason::PacketTooLong)
     }
 
-    /// Sends all open bundles.
-    pub(super) fn flush(&mut self, departure: &mut Departure<'_, impl FnMut(Address, &[u8])>) {
-        for peer in self.open.drain(..) {
+    /// Sends one open bundle. False if there is none.
+    pub(super) fn close_one(
+        &mut self,
+        departure: &mut Departure<'_, impl FnMut(Address, &[u8])>,
+    ) -> bool {
+        while let Some(peer) = self.open.pop() {
             let leg = &mut self.legs[peer.position()];
             leg.listed = false;
             // It is empty if its last packet was too long even for a bundle of its own.
             if !leg.bundle.is_empty() {
                 leg.depart(&mut self.random, departure);
+                return true;
             }
         }
+        false
     }
 
     /// A ping to a peer.

@@ -124,11 +124,18 @@ impl Router {
     /// Hands out every bundle with something in it: at the end of each batch.
     #[inline]
     pub fn flush(&mut self, send: &mut impl FnMut(Address, &[u8])) {
-        self.legs.flush(&mut Departure {
+        while self.close_one(send) {}
+    }
+
+    /// Hands out one bundle with something in it; false if there is none. For a sender whose own
+    /// room may not be enough for all of them at once.
+    #[inline]
+    pub fn close_one(&mut self, send: &mut impl FnMut(Address, &[u8])) -> bool {
+        self.legs.close_one(&mut Departure {
             keyring: &self.keyring,
             counters: &mut self.counters,
             send,
-        });
+        })
     }
 
     /// Takes the oldest event of a flow that came to be relied on, or ceased to be.
