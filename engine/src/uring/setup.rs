@@ -33,8 +33,11 @@ pub(super) fn ring(
         let mut builder = IoUring::builder();
         builder.setup_r_disabled().setup_submit_all().setup_cqsize(completions).setup_clamp();
         match task_run {
-            TaskRun::Deferred => builder.setup_single_issuer().setup_defer_taskrun(),
-            TaskRun::Cooperative => builder.setup_coop_taskrun(),
+            // The flag tells us that there is work left, see `Uring::finish`.
+            TaskRun::Deferred => {
+                builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag()
+            }
+            TaskRun::Cooperative => builder.setup_coop_taskrun().setup_taskrun_flag(),
             TaskRun::Interrupting => &mut builder,
         };
         match builder.build(submissions) {

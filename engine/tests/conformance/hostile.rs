@@ -104,6 +104,11 @@ pub(crate) fn icmp_errors_stop_nothing_on_an_unconnected_link(harness: &Harness)
         assert_eq!(rig.collect(1)[0].bytes, [round]);
         rig.send(0, peer.address(), &[round]);
         assert_eq!(peer.receive().1, [round], "an old error costs no new datagram");
+        // Loopback answers at once: the error is there when the second send of a flush begins.
+        rig.engine.halves().1.push(Link(0), nobody, b"anybody there?").unwrap();
+        rig.engine.halves().1.push(Link(0), peer.address(), &[round; 2]).unwrap();
+        rig.settle();
+        assert_eq!(peer.receive().1, [round; 2], "nor in the same flush");
     }
     assert!(rig.engine.statistics().icmp_errors > 0, "the socket has IP_RECVERR");
     assert_sleeps(&mut rig);
@@ -208,6 +213,11 @@ pub(crate) fn a_tiny_completion_queue_loses_nothing(harness: &Harness) {
         for number in 0..100 {
             peer.send(rig.address(), &[round, number]);
         }
+        // Refused sends complete too, and must be told from those that left.
+        let unreachable = "[2001:db8::1]:9".parse().unwrap();
+        for _ in 0..20 {
+            rig.engine.halves().1.push(Link(0), unreachable, &[round]).unwrap();
+        }
         let got = rig.collect(100);
         for (number, got) in (0..).zip(&got) {
             assert_eq!(got.bytes, [round, number]);
@@ -218,4 +228,7 @@ pub(crate) fn a_tiny_completion_queue_loses_nothing(harness: &Harness) {
             assert_eq!(peer.receive().1, [round, number]);
         }
     }
+    let statistics = rig.engine.statistics();
+    assert_eq!((statistics.datagrams_out, statistics.send_errors), (2000, 400));
+    assert!(statistics.completion_overflows > 0, "the test overflows the queue: {statistics:?}");
 }

@@ -66,6 +66,7 @@ suite! {
     waiting:
         a_timeout_ends_a_wait
         no_timeout_looks_once
+        one_wait_brings_a_whole_batch
         a_wake_ends_a_wait
         a_wake_before_the_wait_counts
         coalescing_gathers_a_batch

@@ -30,6 +30,20 @@ pub(crate) fn no_timeout_looks_once(harness: &Harness) {
     assert!(rig.look().is_empty());
 }
 
+pub(crate) fn one_wait_brings_a_whole_batch(harness: &Harness) {
+    let mut rig = harness.engine();
+    let mut peer = harness.peer("127.0.0.1");
+    let batch = usize::from(Settings::default().batch);
+    rig.look();
+    for _ in 0..10 {
+        for _ in 0..batch {
+            peer.send(rig.address(), b"x");
+        }
+        rig.engine.wait(Wait { timeout: PATIENCE, ..Wait::default() }).unwrap();
+        assert_eq!(rig.read().len(), batch);
+    }
+}
+
 pub(crate) fn a_wake_ends_a_wait(harness: &Harness) {
     if harness.is_sim("waiting does not sleep") {
         return;
