@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use service::config::Flag;
 
+use crate::ctl::args::Ctl;
+use crate::keys::{DECODE_EXAMPLES, Decode, KEYGEN_EXAMPLES, Keygen};
+
 /// The public edge of Ringway: routes clients' WebRTC packets to transceivers by the ICE username
 /// fragment of their first packet.
 #[derive(Debug, Parser)]
@@ -32,7 +35,9 @@ const EXAMPLES: &str = "\
 Examples:
   ringway-relay print-config > relay.toml    Write a file to start from, every key explained
   ringway-relay check-config relay.toml      Check it before it goes anywhere
+  ringway-relay keygen keys.toml             Make the keys that relays and transceivers share
   ringway-relay run --config relay.toml      Start
+  ringway-relay ctl status                   See how it is
 
 Settings come from the file, then RINGWAY_ variables (flows.idle_new is RINGWAY_FLOWS_IDLE_NEW),
 then flags; later ones win.
@@ -50,6 +55,14 @@ pub(crate) enum Command {
     /// Print every key with its default and what it means; or with --config, what is in effect.
     #[command(after_help = PRINT_EXAMPLES)]
     PrintConfig(PrintConfig),
+    /// Ask a running relay: status, flows, shards; drain, reload, trace.
+    Ctl(Ctl),
+    /// Make a keyring, or print an entry for one.
+    #[command(after_help = KEYGEN_EXAMPLES)]
+    Keygen(Keygen),
+    /// Say what a ufrag means, with a key file and no running relay.
+    #[command(after_help = DECODE_EXAMPLES)]
+    Decode(Decode),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -168,6 +181,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use relay::control::admin::protocol::{ClientAddress, Cursor, Request, TracedPacket};
     use relay::control::config::Config;
     use service::config::Sources;
 
@@ -188,11 +202,15 @@ mod tests {
         let mut command = Args::command();
         command.build();
         command.clone().debug_assert();
-        for sub in std::iter::once(&command).chain(command.get_subcommands()) {
-            for argument in sub.get_arguments() {
-                assert!(argument.get_help().is_some(), "{} {}", sub.get_name(), argument.get_id());
-            }
+        explained(&command);
+    }
+
+    fn explained(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
         }
+        command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(explained);
     }
 
     #[test]
@@ -208,11 +226,65 @@ mod tests {
 
     #[test]
     fn usage_errors() {
-        for words in
-            ["check-config", "print-config a.toml", "--set workers", "--set =1", "--worker 2"]
-        {
+        for words in [
+            "check-config",
+            "print-config a.toml",
+            "--set workers",
+            "--set =1",
+            "--worker 2",
+            "keygen",
+            "keygen a.toml --routing B",
+            "keygen --routing B --tunnel 2",
+            "keygen --routing BB",
+            "keygen --tunnel 256",
+            "decode",
+            "ctl flow",
+            "ctl flow 192.0.2.7",
+            "ctl flows --from 7",
+            "ctl trace 192.0.2.7:1",
+            "ctl trace 192.0.2.7:1 --hex 00 --ufrag A",
+        ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }
+    }
+
+    #[test]
+    fn questions_become_requests() {
+        let client: std::net::SocketAddr = "192.0.2.7:5000".parse().unwrap();
+        let address = ClientAddress { client, listener: Some(1) };
+        let trace = |packet| Request::Trace { client, listener: None, packet };
+        let cursor = Some(Cursor { worker: 1, slot: 20 });
+        let table = [
+            ("ctl status", Request::Status),
+            ("ctl --json top", Request::Top),
+            ("ctl flows", Request::Flows { worker: None, from: None, limit: 100 }),
+            (
+                "ctl flows --worker 1 --from 1:20 --limit 5",
+                Request::Flows { worker: Some(1), from: cursor, limit: 5 },
+            ),
+            ("ctl flow 192.0.2.7:5000 --listener 1", Request::Flow(address)),
+            ("ctl forget 192.0.2.7:5000 --listener 1", Request::Forget(address)),
+            ("ctl trace 192.0.2.7:5000 --hex 80", trace(TracedPacket::Hex("80".into()))),
+            ("ctl trace 192.0.2.7:5000 --ufrag A", trace(TracedPacket::Ufrag("A".into()))),
+            ("ctl decode A", Request::Decode { ufrag: "A".into() }),
+            ("ctl peers --socket /x", Request::Peers),
+            ("ctl drain", Request::Drain),
+            ("ctl undrain", Request::Undrain),
+            ("ctl reload", Request::Reload),
+        ];
+        for (words, expected) in table {
+            let Command::Ctl(ctl) = parse(words).unwrap() else { panic!("{words} is ctl") };
+            assert_eq!(ctl.question.request(), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn keys_are_where_the_relay_expects_them() {
+        let keys = Config::default().keys;
+        let mut command = Args::command();
+        let decode = command.find_subcommand_mut("decode").unwrap();
+        let argument = decode.get_arguments().find(|argument| argument.get_id() == "keys");
+        assert_eq!(argument.unwrap().get_default_values(), [keys.as_os_str()]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `ringway-relay`: the command line. What the commands do is the library's.
 
 mod args;
+mod ctl;
+mod keys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +25,9 @@ fn main() -> ExitCode {
         Command::Run(run) => start(run),
         Command::CheckConfig(check) => check_config(&check),
         Command::PrintConfig(print) => print_config(&print),
+        Command::Ctl(question) => ctl::run(&question),
+        Command::Keygen(wanted) => keys::keygen(&wanted),
+        Command::Decode(wanted) => keys::show_ufrag(&wanted),
     })
 }
 
