@@ -1,8 +1,8 @@
 //! More than any candidate carries, towards the relay: the generator for saturation.
 //!
 //! Frame by frame one core injects half a million packets a second, which is less than a bundling
-//! relay takes. Here one call sends eight packets of one client as one UDP GSO send, which stays
-//! whole through the network's layers and is cut at the receiving socket: the receiver gets eight
+//! relay takes. Here one call sends sixteen packets of one client as one UDP GSO send, which stays
+//! whole through the network's layers and is cut at the receiving socket: the receiver gets sixteen
 //! ordinary datagrams and sees no difference (as long as it does not ask for UDP_GRO).
 
 use std::io::IoSlice;
@@ -18,7 +18,7 @@ use crate::payload;
 use crate::plan::{CLIENTS, PAYLOAD_BYTES, PUBLIC, client};
 
 /// Packets of one client in a row.
-pub(crate) const BURST: usize = 8;
+pub(crate) const BURST: usize = 16;
 
 /// Media of all clients in turn, a burst each.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ mod counters;
 mod cpu;
 mod ethernet;
 mod flood;
+mod forged;
 mod forwarder;
 mod host;
 mod inbox;

@@ -46,7 +46,7 @@ fn text(engine: Engine, coalesce_us_max: u32, keys: &Path, socket: &Path) -> Str
     let engine = if engine == Engine::RelayUring { "uring" } else { "mmsg" };
     let [keys, socket] = [keys, socket].map(|path| path.display().to_string());
     let (tunnel_ip, tunnel_port) = (TUNNEL.ip(), TUNNEL.port());
-    // Pings so rare that none is among the packets counted; flows that outlive a run without them.
+    // Flows that outlive a run in one direction only.
     format!(
         "listen = [\"{PUBLIC}\"]\n\
          engine = \"{engine}\"\n\
@@ -66,8 +66,6 @@ fn text(engine: Engine, coalesce_us_max: u32, keys: &Path, socket: &Path) -> Str
          resolve = \"table\"\n\
          port_base = {SHARD_PORT}\n\
          transceivers = [{{ id = {TRANSCEIVER}, address = \"{SHARD_IP}\", shards = {SHARDS} }}]\n\
-         [health]\n\
-         ping_interval = \"1m\"\n\
          [admin]\n\
          socket = {socket:?}\n\
          [http]\n\

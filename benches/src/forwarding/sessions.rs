@@ -66,8 +66,14 @@ impl Sessions {
     }
 
     /// The keyring.
+    #[cfg(test)]
     pub(crate) const fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    /// The ufrag of one more session.
+    pub(crate) fn fresh_ufrag(&self, session: u32) -> Ufrag {
+        self.keyring.mint(hint(session)).0
     }
 
     /// A client's check, as its browser would send it first.
@@ -181,11 +187,6 @@ pub(crate) fn client_of(message: &Message<'_>) -> Option<u32> {
     Some(u32::from_be_bytes(index))
 }
 
-/// A session's ufrag that is true, for checks whose integrity is not.
-pub(crate) fn true_ufrag(keyring: &Keyring, index: u32) -> Ufrag {
-    keyring.mint(hint(index)).0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +204,7 @@ mod tests {
             assert_eq!(sessions.keyring().proves_answer_seen(ufrag, &message), Ok(()));
             assert_eq!(client_of(&message), Some(index));
         }
-        let ufrag = true_ufrag(sessions.keyring(), 5);
+        let ufrag = sessions.fresh_ufrag(5);
         let length = check(&mut buffer, 5, ufrag.as_bytes(), b"wrong");
         let message = Message::parse(&buffer[..length]).unwrap();
         assert!(sessions.keyring().decode(ufrag.as_bytes()).is_ok());

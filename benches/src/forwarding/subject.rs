@@ -1,6 +1,7 @@
 //! The process under test, and what must happen before it can be measured: flows of all clients.
 
 use std::ffi::OsStr;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::forwarder::{self, HEADER_BYTES};
 use crate::injector::Batch;
 use crate::namespaces::Arrival;
 use crate::payload;
-use crate::plan::{CLIENTS, PAYLOAD_BYTES, SHARDS, TUNNEL, client};
+use crate::plan::{CLIENTS, PAYLOAD_BYTES, PUBLIC, SHARDS, TUNNEL, client};
 use crate::process::Process;
 use crate::relay::Files;
 use crate::rig::{From, Rig, Side};
@@ -23,6 +24,8 @@ use crate::traffic::{FromClients, Sealed, Single, Source, from_client};
 
 /// How long a process may take to start and to carry its first packet for every client.
 const ESTABLISH_MAX: Duration = Duration::from_secs(20);
+/// How long the sockets of the one before may take to go away.
+const PORTS_MAX: Duration = Duration::from_secs(10);
 /// Below the relay's default limit of 5,000 new flows a second.
 const NEW_FLOWS_A_MILLISECOND: usize = 4;
 /// Header and tag around a tunnel datagram's content, and the header of a frame of an IPv4 client.
@@ -54,6 +57,7 @@ impl Subject {
         relay: &Path,
         folder: &Path,
     ) -> Result<Self> {
+        wait_for_ports(rig)?;
         let log = folder.join("subject.log");
         let namespace = Some(&rig.topology.relay);
         let (process, speech) = if candidate.engine.is_relay() {
@@ -72,6 +76,14 @@ impl Subject {
         let mut subject = Self { process, speech };
         subject.establish(rig).with_context(|| format!("Failed to set up {candidate}"))?;
         Ok(subject)
+    }
+
+    /// The sessions of a relay.
+    pub(crate) fn sessions(&self) -> Result<&Sessions> {
+        match &self.speech {
+            Speech::Tunnel(sessions) => Ok(sessions),
+            Speech::Bare => anyhow::bail!("a forwarder has no sessions"),
+        }
     }
 
     /// Whether it bundles packets into sealed datagrams.
@@ -214,6 +226,21 @@ impl Subject {
             }
         }
         anyhow::bail!("{} of {SHARDS} legs carried a packet", legs.len())
+    }
+}
+
+/// The sockets of an io_uring process outlive it by a moment.
+fn wait_for_ports(rig: &Rig) -> Result<()> {
+    let deadline = Instant::now() + PORTS_MAX;
+    loop {
+        let bound = rig.topology.relay.within(|| {
+            Ok([PUBLIC, TUNNEL].map(UdpSocket::bind).into_iter().collect::<Result<Vec<_>, _>>())
+        })?;
+        match bound {
+            Ok(_) => return Ok(()),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error).context("The last candidate's ports stay in use"),
+        }
     }
 }
 
