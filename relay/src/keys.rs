@@ -79,13 +79,20 @@ pub(crate) fn keygen(keygen: &Keygen) -> anyhow::Result<()> {
         ));
     }
     if let Some(id) = keygen.routing {
-        exit::print(&format!("\n{}", *keyfile::fresh_routing_entry(id)?))?;
-        advise(NEXT);
+        print_entry(&keyfile::fresh_routing_entry(id)?)?;
     }
     if let Some(id) = keygen.tunnel {
-        exit::print(&format!("\n{}", *keyfile::fresh_tunnel_entry(id)?))?;
-        advise(NEXT);
+        print_entry(&keyfile::fresh_tunnel_entry(id)?)?;
     }
+    Ok(())
+}
+
+/// Prints an entry behind an empty line, which parts it from what it is appended to.
+fn print_entry(entry: &str) -> anyhow::Result<()> {
+    // Not put together first: that would leave a copy of the secret that nobody wipes.
+    exit::print("\n")?;
+    exit::print(entry)?;
+    advise(NEXT);
     Ok(())
 }
 

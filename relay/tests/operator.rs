@@ -160,7 +160,9 @@ fn an_operator_looks_at_a_running_relay() {
     assert_eq!(status["peers"][0]["route"]["cluster"], "lab");
 
     let screen = stage.says(&["status"]);
-    for part in ["taking new flows, configuration 1", "engine mmsg: ", "lab/1/0", "drops"] {
+    for part in
+        ["taking new flows, configuration 1", "engine mmsg, as configured", "lab/1/0", "drops"]
+    {
         assert!(screen.contains(part), "{part} in\n{screen}");
     }
     assert!(stage.says(&["peers"]).contains("lab/1/0"));

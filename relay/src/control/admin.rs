@@ -11,10 +11,10 @@ mod trace;
 
 use super::decode;
 use super::names::Names;
-use super::peers::{Peer, merge};
+use super::peers::{self, Peer};
 use super::relay::Relay;
-use crate::core::{Command, Reply};
-use flows::{mismatch, refuse};
+use crate::core::Command;
+use flows::refuse;
 use protocol::{Answer, Done, Peers, Request, Status};
 use service::admin::{Handler, Refusal, Stream};
 use std::sync::Arc;
@@ -39,31 +39,22 @@ impl RelayAdmin {
         Names::of(&self.relay.config())
     }
 
-    async fn peers(&self) -> Result<Vec<Peer>, Refusal> {
-        let replies = self.relay.fleet().ask_all(Command::Peers).await.map_err(refuse)?;
-        let peers = replies.into_iter().map(|reply| match reply {
-            Reply::Peers(peers) => Ok(peers),
-            Reply::Done
-            | Reply::Refused(_)
-            | Reply::Flow(_)
-            | Reply::Flows(_)
-            | Reply::Trace(_) => Err(mismatch()),
-        });
-        Ok(merge(&self.names(), peers.collect::<Result<Vec<_>, _>>()?))
+    async fn peers(&self) -> Vec<Peer> {
+        peers::ask(self.relay.fleet(), &self.names()).await
     }
 
     /// Measures for a second, and tells.
-    async fn status(&self) -> Result<Status, Refusal> {
+    async fn status(&self) -> Status {
         let before = self.relay.fleet().numbers();
         tokio::time::sleep(RATE_INTERVAL).await;
         let after = self.relay.fleet().numbers();
-        Ok(status::of(&self.relay, &before, &after, self.peers().await?))
+        status::of(&self.relay, &before, &after, self.peers().await)
     }
 
     /// Tells every second, until the client leaves, which the next send notices.
     async fn top(&self, stream: &mut Stream<'_>) -> Result<Answer, Refusal> {
         loop {
-            let status = self.status().await?;
+            let status = self.status().await;
             stream.next(&Answer::Status(Box::new(status))).await?;
         }
     }
@@ -92,7 +83,7 @@ impl Handler for RelayAdmin {
         let fleet = self.relay.fleet();
         let names = self.names();
         match request {
-            Request::Status => Ok(Answer::Status(Box::new(self.status().await?))),
+            Request::Status => Ok(Answer::Status(Box::new(self.status().await))),
             Request::Top => self.top(stream).await,
             Request::Flows { worker, from, limit } => {
                 flows::page(fleet, &names, worker, from, limit).await.map(Answer::Flows)
@@ -107,7 +98,7 @@ impl Handler for RelayAdmin {
                 info!(client = %address.client, flows = found.flows.len(), "forgotten");
                 Ok(Answer::Found(found))
             }
-            Request::Peers => Ok(Answer::Peers(Peers { peers: self.peers().await? })),
+            Request::Peers => Ok(Answer::Peers(Peers { peers: self.peers().await })),
             Request::Drain => self.drain(true).await.map(Answer::Done),
             Request::Undrain => self.drain(false).await.map(Answer::Done),
             Request::Reload => {

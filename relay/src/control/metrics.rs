@@ -15,9 +15,8 @@ mod text;
 pub use declare::{Declaration, Kind, all};
 
 use super::names::Names;
-use super::peers::{Peer, merge};
+use super::peers::{self, Peer};
 use super::relay::Relay;
-use crate::core::{Command, Reply};
 use crate::worker::{Histogram, Numbers};
 use registry::{Registry, Whole};
 use service::build::Build;
@@ -71,14 +70,7 @@ async fn sample(relay: Weak<Relay>, samples: Arc<Mutex<Samples>>) {
     loop {
         interval.tick().await;
         let Some(relay) = relay.upgrade() else { return };
-        let mut workers = Vec::with_capacity(relay.fleet().len());
-        for worker in 0..relay.fleet().len() {
-            // A worker that is stuck says so on /live; the others' peers are shown all the same.
-            if let Ok(Reply::Peers(peers)) = relay.fleet().ask(worker, Command::Peers).await {
-                workers.push(peers);
-            }
-        }
-        let peers = merge(&Names::of(&relay.config()), workers);
+        let peers = peers::ask(relay.fleet(), &Names::of(&relay.config())).await;
         let numbers = relay.fleet().numbers();
         samples.lock().unwrap_or_else(PoisonError::into_inner).take(&numbers, peers);
     }

@@ -4,8 +4,10 @@
 //! The best leg speaks for the shard. A shard that answers one worker lives; that another worker's
 //! leg is broken shows as a number of legs up below the number of legs.
 
+use super::fleet::Fleet;
 use super::names::{NamedRoute, Names};
-use crate::core::PeerInfo;
+use crate::core::{Command, PeerInfo, Reply};
+use crate::worker::Numbers;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,7 +33,29 @@ pub struct Peer {
     pub flows: u64,
 }
 
-/// All shards that any worker knows, in the order of their names.
+/// A worker ticks ten times a second. One that has not for this long is not worth waiting for.
+const TICK_AGE_US_MAX: u64 = 2_000_000;
+
+/// All shards that the workers know, as those say that can. A worker that is stuck must not keep
+/// an operator from seeing the rest, so it is passed over; that it is stuck is shown elsewhere.
+pub async fn ask(fleet: &Fleet, names: &Names) -> Vec<Peer> {
+    let now_us = engine::clock::monotonic_ns() / 1_000;
+    let mut workers = Vec::with_capacity(fleet.len());
+    for (worker, numbers) in fleet.numbers().iter().enumerate() {
+        if answers(numbers, now_us)
+            && let Ok(Reply::Peers(peers)) = fleet.ask(worker, Command::Peers).await
+        {
+            workers.push(peers);
+        }
+    }
+    merge(names, workers)
+}
+
+const fn answers(numbers: &Numbers, now_us: u64) -> bool {
+    now_us.saturating_sub(numbers.own.ticked_at_us) <= TICK_AGE_US_MAX
+}
+
+/// All shards that any worker knows, in the order of their ids.
 pub fn merge(names: &Names, workers: impl IntoIterator<Item = Vec<PeerInfo>>) -> Vec<Peer> {
     let mut peers = BTreeMap::new();
     for info in workers.into_iter().flatten() {
@@ -100,6 +124,25 @@ pub(super) mod tests {
             let [peer] = &merged[..] else { panic!("one shard: {merged:?}") };
             assert_eq!((peer.up, peer.legs_up), (up, legs_up));
             assert_eq!((peer.round_trip_us, peer.legs, peer.flows), (round_trip_us, 2, 10));
+        }
+    }
+
+    #[test]
+    fn a_worker_that_stopped_ticking_is_not_asked() {
+        let ticked = |at_us| {
+            let mut numbers = Numbers::new();
+            numbers.own.ticked_at_us = at_us;
+            numbers
+        };
+        let now_us = 50_000_000;
+        let table = [
+            (now_us + 1, true),
+            (now_us - TICK_AGE_US_MAX, true),
+            (now_us - TICK_AGE_US_MAX - 1, false),
+            (0, false),
+        ];
+        for (at_us, expected) in table {
+            assert_eq!(answers(&ticked(at_us), now_us), expected, "{at_us}");
         }
     }
 

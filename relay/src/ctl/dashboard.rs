@@ -25,11 +25,16 @@ pub(crate) fn render(status: &Status) -> String {
 
 fn head(status: &Status) -> String {
     let Status { version, kernel, engine, engine_reason, generation, .. } = status;
+    // The reason often begins with the name.
+    let engine = match engine_reason.strip_prefix(engine.as_str()) {
+        Some(_) => engine_reason.clone(),
+        None => format!("{engine}: {engine_reason}"),
+    };
     let state = if status.draining { "DRAINING: takes no new flows" } else { "taking new flows" };
     format!(
         "ringway-relay {version}, kernel {kernel}, up {}\n\
          {state}, configuration {generation}\n\
-         engine {engine}: {engine_reason}\n",
+         engine {engine}\n",
         span(status.uptime_seconds),
     )
 }
@@ -227,7 +232,7 @@ mod tests {
             kernel: "6.12.9".into(),
             uptime_seconds: 11_520,
             engine: "uring".into(),
-            engine_reason: "io_uring of kernel 6.12.9 has all that is needed".into(),
+            engine_reason: "uring, as configured".into(),
             generation: 2,
             draining: false,
             workers: vec![worker(0), worker(1)],
@@ -240,10 +245,11 @@ mod tests {
     fn a_healthy_relay() {
         let mut status = status();
         status.peers = vec![peer(0, Some(true))];
+        status.engine_reason = "uring: io_uring works; Linux 6.12.9".into();
         let expected = "\
 ringway-relay 0.1.0 (abc), kernel 6.12.9, up 3h 12m
 taking new flows, configuration 2
-engine uring: io_uring of kernel 6.12.9 has all that is needed
+engine uring: io_uring works; Linux 6.12.9
 
 worker  in pps  in bps  out pps  out bps  drops/s  busy  flows  new  coalesce
      0     48k     61M      950     1.2M        0   31%   2000    3    100 us
@@ -292,6 +298,7 @@ voice/10.0.0.2/1  10.0.0.2:3601  ?               -      0/2     10
 voice/10.0.0.2/0  10.0.0.2:3600  up        0.24 ms      2/2     10
 ";
         assert!(text.ends_with(expected), "{text}");
+        assert!(text.contains("\nengine uring, as configured\n"), "{text}");
         assert!(text.contains("\nDRAINING: takes no new flows, configuration 2\n"), "{text}");
         assert!(!text.contains("\n   all "), "one worker needs no sum: {text}");
     }

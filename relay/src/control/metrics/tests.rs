@@ -2,7 +2,7 @@
 
 use super::strict::{Family, parse};
 use super::*;
-use crate::control::peers::tests::info;
+use crate::control::peers::{merge, tests::info};
 use crate::core::{Counters, DropReason};
 use std::collections::BTreeMap;
 
