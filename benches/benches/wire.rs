@@ -108,6 +108,7 @@ fn tunnel(c: &mut Criterion) {
             }
         });
     });
+    bundle.clear();
     for _ in 0..10 {
         bundle.append(&client(), &payload).unwrap();
     }

@@ -228,6 +228,7 @@ fn a_draining_relay_keeps_its_calls_and_takes_no_others() {
     assert_eq!(stage.shard.receive(SILENCE), []);
     stage.goes_on(&caller, &arrived);
     assert!(stage.relay.try_wait().unwrap().is_none(), "a call is still going on");
+    assert!(stage.folder.path().join("relay.sock").exists());
 
     stage.shard.gone(arrived.relay, &arrived.client);
     assert!(stage.wait_for_end(Duration::from_secs(10)).success());

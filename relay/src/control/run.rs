@@ -1,5 +1,6 @@
 //! The relay's life: start, serve, reload, drain, stop.
 
+use super::admin::RelayAdmin;
 use super::config::Config;
 use super::convert;
 use super::metrics::Metrics;
@@ -7,8 +8,10 @@ use super::pages::RelayPages;
 use super::relay::Relay;
 use super::start::{self, Started};
 use anyhow::{Context as _, Result, bail};
+use service::admin::{self, Limits, Place};
 use service::config::{Loaded, Sources};
 use service::exit::Usage;
+use service::http::Pages as _;
 use service::log::Log;
 use service::notify::{Notifier, State};
 use service::signal::{Event, Signals};
@@ -43,13 +46,24 @@ pub fn run(sources: Sources) -> Result<()> {
         // Before the workers: from here on no signal kills the process half-way.
         let signals = Signals::listen().context("Failed to take over the signals")?;
         let pages = http::Server::bind(config.http.listen).await?;
+        let place = Place {
+            path: config.admin.socket.clone(),
+            group: config.admin.group.clone(),
+            take_over: false,
+        };
+        let admin = admin::Server::bind(&place, Limits::default())?;
         let started = start::start(&config, &clusters, &keyring)?;
         let Started { fleet, threads, engine, ended } = started;
         let relay = Relay::new(fleet, engine, sources, log, Arc::new(config), keyring);
         let relay = Arc::new(relay);
         let metrics = Arc::new(Metrics::new(&relay));
-        tokio::spawn(pages.serve(Arc::new(RelayPages::new(Arc::clone(&relay), metrics))));
-        let result = serve(&relay, signals, ended).await;
+        let shown = Arc::new(RelayPages::new(Arc::clone(&relay), metrics));
+        tokio::spawn(pages.serve(Arc::clone(&shown)));
+        let admin = tokio::spawn(admin.serve(Arc::new(RelayAdmin::new(Arc::clone(&relay)))));
+        let result = serve(&relay, &shown, signals, ended).await;
+        // Its end removes the socket's file.
+        admin.abort();
+        let _ = admin.await;
         relay.fleet().stop();
         join(threads).and(result)
     })
@@ -57,7 +71,8 @@ pub fn run(sources: Sources) -> Result<()> {
 
 /// Serves until it is time to stop.
 async fn serve(
-    relay: &Arc<Relay>,
+    relay: &Relay,
+    pages: &RelayPages,
     mut signals: Signals,
     mut ended: mpsc::UnboundedReceiver<usize>,
 ) -> Result<()> {
@@ -110,12 +125,15 @@ async fn serve(
                     return Ok(());
                 }
             }
-            _ = watchdog.tick() => tell(State::Watchdog),
+            // A relay with a stuck worker is as good as dead: then the manager restarts it.
+            _ = watchdog.tick() => if pages.live().is_ok() {
+                tell(State::Watchdog);
+            },
         }
     }
 }
 
-async fn reload(relay: &Arc<Relay>) {
+async fn reload(relay: &Relay) {
     match relay.reload().await {
         Ok(report) => {
             let generation = report.generation;

@@ -72,12 +72,14 @@ pub struct Worker {
 impl Worker {
     /// Takes the parts. To be called on the worker's thread.
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, router, listeners, room, coalesce_us_max, orders, slot } = parts;
+        let Parts { mut engine, router, listeners, room, coalesce_us_max, orders, slot } = parts;
         let started_ns = engine.now_ns();
         let tunnel = Link(listeners);
+        let turn = Turn::new(tunnel, room);
+        assert!(turn.has_room(engine.halves().1), "an empty outbox is too small for one arrival");
         Self {
             coalescer: Coalescer::new(coalesce_us_max.into(), started_ns / 1_000),
-            turn: Turn::new(tunnel, room),
+            turn,
             engine,
             router,
             tunnel,

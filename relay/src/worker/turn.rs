@@ -77,17 +77,30 @@ impl Turn {
         if packets == 0 {
             return Ok(0);
         }
-        let outbox = engine.halves().1;
-        router.flush(&mut |to, datagram: &[u8]| {
-            send(outbox, self.tunnel, to, datagram, &mut self.outbox_full);
-        });
-        engine.flush()?;
+        self.close_bundles(engine, router)?;
         self.batch.record(packets);
         self.turn_us.record((engine.now_ns() / 1_000).saturating_sub(now.monotonic_us));
         if let Some(received_at_ns) = sampled_at_ns {
             self.latency_us.record(clock::realtime_ns().saturating_sub(received_at_ns) / 1_000);
         }
         Ok(packets)
+    }
+
+    /// Seals and sends every open bundle, with as many flushes as the outbox needs for that.
+    fn close_bundles(&mut self, engine: &mut dyn Engine, router: &mut Router) -> io::Result<()> {
+        loop {
+            let outbox = engine.halves().1;
+            let mut more = true;
+            while more && self.has_room(outbox) {
+                more = router.close_one(&mut |to, datagram: &[u8]| {
+                    send(outbox, self.tunnel, to, datagram, &mut self.outbox_full);
+                });
+            }
+            engine.flush()?;
+            if !more {
+                return Ok(());
+            }
+        }
     }
 
     /// Routes arrivals as long as there is room for what they may cause.
@@ -101,27 +114,28 @@ impl Turn {
     ) -> u64 {
         let mut packets = 0;
         while self.has_room(outbox)
-            && let Some(arrival) = arrivals.pop()
+            && let Some(mut arrival) = arrivals.pop()
         {
             packets += 1;
             // The first of a batch has waited longest.
             *sampled_at_ns = sampled_at_ns.or(arrival.received_at_ns);
             if arrival.link == self.tunnel {
-                self.from_shard(arrival, outbox, router, now);
+                self.take_from_shard(&mut arrival, outbox, router, now);
             } else {
-                self.from_client(&arrival, outbox, router, now);
+                self.take_from_client(&arrival, outbox, router, now);
             }
         }
         packets
     }
 
+    /// Whether whatever the next arrival causes will fit.
     #[inline]
-    fn has_room(&self, outbox: &Outbox) -> bool {
+    pub(super) fn has_room(&self, outbox: &Outbox) -> bool {
         outbox.room_datagrams() >= self.room.datagrams && outbox.room_bytes() >= self.room.bytes
     }
 
     #[inline]
-    fn from_client(
+    fn take_from_client(
         &mut self,
         arrival: &Arrival<'_>,
         outbox: &mut Outbox,
@@ -143,9 +157,9 @@ impl Turn {
     }
 
     #[inline]
-    fn from_shard(
+    fn take_from_shard(
         &mut self,
-        arrival: Arrival<'_>,
+        arrival: &mut Arrival<'_>,
         outbox: &mut Outbox,
         router: &mut Router,
         now: Now,
