@@ -91,7 +91,10 @@ impl Stage {
             assert!(Instant::now() < deadline, "the relay makes no socket");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { relay, shard, public, socket, config, _folder: folder }
+        let stage = Self { relay, shard, public, socket, config, _folder: folder };
+        // The file is there before the workers are; an answer comes only from a relay that runs.
+        stage.says(&["peers"]);
+        stage
     }
 
     fn ctl(&self, words: &[&str]) -> Output {
