@@ -84,7 +84,8 @@ pub trait Engine: Send {
 
     /// Hands the outbox to the kernel and empties it. Never blocks; what the kernel refuses is
     /// counted. An engine may hold the sends back until the next `wait`, which in a loop follows
-    /// at once, to spare a system call; it does not if there would be no room for more.
+    /// at once, to spare a system call; it does not if there would be no room for more. Dropping
+    /// the engine sends what was flushed.
     fn flush(&mut self) -> io::Result<()>;
 
     /// What was counted so far.

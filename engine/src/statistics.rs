@@ -14,7 +14,7 @@ macro_rules! counters {
         impl Statistics {
             /// Name and help text of each counter, in the order of [`Statistics::values`].
             pub const ROWS: &'static [(&'static str, &'static str)] =
-                &[$((stringify!($name), concat!($($help),+)),)+];
+                &[$((stringify!($name), concat!($($help),+).trim_ascii_start()),)+];
 
             /// The values, in the order of [`Statistics::ROWS`].
             pub fn values(&self) -> [u64; Self::ROWS.len()] {
@@ -79,7 +79,7 @@ mod tests {
     fn rows_and_values_line_up() {
         let statistics = Statistics { waits: 1, completion_overflows: 9, ..Default::default() };
         let values = statistics.values();
-        assert_eq!(Statistics::ROWS[0], ("waits", " Calls of `wait`."));
+        assert_eq!(Statistics::ROWS[0], ("waits", "Calls of `wait`."));
         assert_eq!((values[0], values[values.len() - 1]), (1, 9));
     }
 }

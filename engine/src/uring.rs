@@ -84,6 +84,8 @@ pub struct Uring {
     receive_header: Box<libc::msghdr>,
     wait_flags: EnterFlags,
     coalesce_in_kernel: bool,
+    /// The last batch was full.
+    saturated: bool,
     enabled: bool,
 }
 
@@ -209,6 +211,7 @@ impl Uring {
             receive_header,
             wait_flags,
             coalesce_in_kernel,
+            saturated: false,
             enabled: false,
         })
     }
@@ -293,18 +296,20 @@ impl Uring {
     }
 
     /// Fetches what the kernel holds back: completions that found the queue full, and receives it
-    /// has put off. Then everything that was sent can be settled.
-    fn finish(&mut self) -> io::Result<()> {
+    /// has put off, up to `wanted` unread ones. Then everything that was sent can be settled.
+    fn finish(&mut self, wanted: usize) -> io::Result<()> {
+        // The kernel may go on saying that it has work when there is none left.
+        let mut fruitful = true;
         for _ in 0..ENTERS_MAX {
             let submissions = self.ring.submission();
             let held_back = submissions.cq_overflow() || !submissions.is_empty();
-            let more = submissions.taskrun() && self.state.arrivals.len() < self.batch;
+            let more = fruitful && submissions.taskrun() && self.state.arrivals.len() < wanted;
             drop(submissions);
             if !(held_back || more) {
                 break;
             }
             self.enter(0, EnterFlags::GETEVENTS, None)?;
-            self.drain();
+            fruitful = self.drain() != 0;
         }
         let State { sends, outbox, statistics, .. } = &mut self.state;
         if sends.is_pending() && self.ring.submission().is_empty() {
@@ -343,7 +348,10 @@ impl Uring {
             self.enter(0, EnterFlags::GETEVENTS, None)?;
             return Ok(self.drain());
         }
-        if coalesce.is_zero() {
+        // The kernel counts runs of work here, of 32 datagrams each: told to gather 64 completions, it
+        // hands out 2,048 datagrams if there are so many. So a batch that was full by itself is
+        // not followed by one that is waited for.
+        if coalesce.is_zero() || self.saturated {
             return self.sleep_until(1, wait.timeout, Duration::ZERO);
         }
         if self.coalesce_in_kernel {
@@ -526,7 +534,8 @@ impl Engine for Uring {
             self.enter(0, EnterFlags::empty(), None)?;
             self.drain()
         };
-        self.finish()?;
+        self.finish(self.batch)?;
+        self.saturated = self.state.arrivals.len() >= self.batch;
         if self.state.arrivals.is_empty() {
             if let Some((link, why)) = self.state.gone {
                 return Err(kernel::link_gone(link, &why));
@@ -556,7 +565,7 @@ impl Engine for Uring {
         if self.state.outbox.is_pressed() {
             self.enter(0, EnterFlags::empty(), None)?;
             self.drain();
-            self.finish()?;
+            self.finish(0)?;
         }
         Ok(())
     }
@@ -590,6 +599,10 @@ impl Engine for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        // The last flush may still be queued; what goes wrong now is nobody's concern any more.
+        if self.enabled && self.state.sends.is_pending() {
+            let _ = self.enter(0, EnterFlags::empty(), None);
+        }
         // Receives are armed on buffers that are unmapped right after this. Closing the ring ends
         // them too, but not before the call returns. From another thread than the one that used a
         // deferred ring this fails, and is not needed: only that thread could complete receives.

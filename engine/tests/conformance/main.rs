@@ -70,7 +70,8 @@ suite! {
         a_wake_ends_a_wait
         a_wake_before_the_wait_counts
         coalescing_gathers_a_batch
-        a_full_batch_ends_coalescing;
+        a_full_batch_ends_coalescing
+        coalescing_does_not_swallow_all_there_is;
     hostile:
         empty_datagrams_are_normal
         truncated_datagrams_are_counted_and_never_delivered
@@ -88,6 +89,7 @@ suite! {
         one_unreachable_destination_harms_no_other
         a_full_send_buffer_is_counted_and_passes
         a_full_outbox_is_flushed_and_goes_on
+        what_was_flushed_leaves_even_if_the_engine_goes
         connected_links_send_to_their_peer;
     memory:
         steady_state_allocates_nothing

@@ -221,6 +221,19 @@ pub(crate) fn a_full_outbox_is_flushed_and_goes_on(harness: &Harness) {
     assert_eq!(rig.engine.halves().1.push(Link(0), peer.address(), &too_long), Err(Full));
 }
 
+pub(crate) fn what_was_flushed_leaves_even_if_the_engine_goes(harness: &Harness) {
+    let mut peer = harness.peer("127.0.0.1");
+    let mut rig = harness.engine();
+    for number in 0..20u8 {
+        rig.engine.halves().1.push(Link(0), peer.address(), &[number]).unwrap();
+    }
+    rig.engine.flush().unwrap();
+    drop(rig);
+    for number in 0..20u8 {
+        assert_eq!(peer.receive().1, [number]);
+    }
+}
+
 pub(crate) fn connected_links_send_to_their_peer(harness: &Harness) {
     if harness.is_sim("no connected links") {
         return;

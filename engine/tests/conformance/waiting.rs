@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Settings, Wait};
 
-use crate::harness::{Harness, PATIENCE};
+use crate::harness::{Harness, PATIENCE, Subject};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -121,4 +121,29 @@ pub(crate) fn a_full_batch_ends_coalescing(harness: &Harness) {
         seen += rig.read().len();
     }
     assert!(start.elapsed() < PATIENCE);
+}
+
+/// Told to gather a batch, a kernel may hand out everything that is queued; the first of them would
+/// then wait for the last to be handled.
+pub(crate) fn coalescing_does_not_swallow_all_there_is(harness: &Harness) {
+    if harness.is_sim("takes what is due at once") {
+        return;
+    }
+    if matches!(harness.subject, Subject::Uring(Some(_))) {
+        return eprintln!("skipped: only deferred completions can be had in portions");
+    }
+    let mut rig = harness.engine();
+    let mut peer = harness.peer("127.0.0.1");
+    for _ in 0..200 {
+        peer.send(rig.address(), b"x");
+    }
+    let batch = usize::from(Settings::default().batch);
+    let mut seen = 0;
+    while seen < 200 {
+        let coalesce = if seen == 0 { Duration::ZERO } else { Duration::from_millis(1) };
+        rig.engine.wait(Wait { timeout: PATIENCE, coalesce }).unwrap();
+        let arrived = rig.read().len();
+        assert!(arrived <= 2 * batch, "{arrived} at once");
+        seen += arrived;
+    }
 }
