@@ -18,7 +18,6 @@ mod command_line;
 mod counters;
 mod cpu;
 mod ethernet;
-mod flood;
 mod forged;
 mod forwarder;
 mod host;

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use crate::cases::{Direction, Load};
@@ -15,12 +16,16 @@ use crate::rig::{Driven, Rig};
 use crate::schedule::Pace;
 use crate::statistics::percentile;
 use crate::subject::{Subject, datagrams_between, origin, packets_in};
-use crate::traffic::FRAMES_OF_A_DATAGRAM;
+use crate::traffic::{FRAMES_OF_A_DATAGRAM, FromClients};
 
 /// Caches, the flow table and the process's own pace settle in this time.
 const WARM_UP: Duration = Duration::from_millis(100);
 /// How long the core is watched without traffic, to know what the traffic is not to blame for.
 const BASELINE: Duration = Duration::from_millis(300);
+/// Fills the receive buffer of a process that is stopped: 4 MiB, some 5,500 packets.
+const HOLD: Duration = Duration::from_millis(12);
+/// Shorter than any candidate takes to empty it.
+const RUN: Duration = Duration::from_millis(5);
 /// Offered to a relay in reverse at saturation, packets a second: two to three times what one core
 /// carries. Bundles could be injected ten times as fast; they would only be thrown away.
 const REVERSE_FLOOD: f64 = 900_000.0;
@@ -131,12 +136,14 @@ pub(crate) fn cost(
     let arrived = packets_in(direction, bytes, sealed) as f64;
     let offered = driven.datagrams as f64 * packets_each;
     let (injecting_ns, wall_ns) = (driven.elapsed.as_nanos() as f64, spent.wall_ns);
+    // A full queue is worked off after the last injection, at the same pace.
+    let carrying_ns = injecting_ns.max(spent.cpu.run_ns as f64);
     let lost_ns = (1.0 - lost_at_rest) * wall_ns - spent.spun_ns - spent.stolen_ns;
     Ok(Cost {
         cpu_us: spent.cpu.run_ns as f64 / arrived / 1000.0,
         core_us: soaked.then_some(lost_ns / arrived / 1000.0),
         offered_kpps: offered / injecting_ns * 1e6,
-        arrived_kpps: arrived / injecting_ns * 1e6,
+        arrived_kpps: arrived / carrying_ns * 1e6,
         loss: (1.0 - arrived / offered).max(0.0),
         utilisation: (spent.cpu.run_ns as f64 / injecting_ns).min(1.0),
         waiting: spent.cpu.wait_ns as f64 / wall_ns,
@@ -158,10 +165,36 @@ fn inject(
     duration: Duration,
 ) -> Result<Driven> {
     if (direction, load) == (Direction::Forward, Load::Saturation) {
-        return rig.flood(duration);
+        return keep_full(rig, subject, direction, duration);
     }
     let (pace, _) = pace(subject.has_tunnel(), direction, load);
     rig.drive(origin(direction), &mut *subject.ends(direction).0, pace, duration, |_| Ok(()))
+}
+
+/// Keeps the queue of a process full that takes more than one core can inject.
+///
+/// Without this there are two states that last: one in which the worker has caught up and sleeps
+/// between packets, while the generator, who pays for waking it each time, is too slow to ever get
+/// ahead; and saturation, in which nobody is ever woken. Only the second is what is asked for.
+fn keep_full(
+    rig: &mut Rig,
+    subject: &mut Subject,
+    direction: Direction,
+    duration: Duration,
+) -> Result<Driven> {
+    let from = origin(direction);
+    let mut source = FromClients::default();
+    let mut total = Driven { datagrams: 0, elapsed: Duration::ZERO, bunched_share: 0.0 };
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        subject.process.signal(Signal::SIGSTOP)?;
+        let held = rig.drive(from, &mut source, Pace::Unpaced, HOLD, |_| Ok(()))?;
+        subject.process.signal(Signal::SIGCONT)?;
+        let ran = rig.drive(from, &mut source, Pace::Unpaced, RUN, |_| Ok(()))?;
+        total.datagrams += held.datagrams + ran.datagrams;
+        total.elapsed += ran.elapsed;
+    }
+    Ok(total)
 }
 
 /// Starts the soaker; says what share of the core it does not get although there is no traffic.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::cases::Load;
 use crate::host::Host;
 use crate::plan::{CLIENTS, PAYLOAD_BYTES, SHARDS};
 use crate::results::{Cell, Measured, Results};
@@ -172,7 +173,11 @@ impl Report {
             ratio(core_ratio(&self.results, cell)),
             median(measured.cost(|cost| cost.arrived_kpps), 0),
             median(measured.cost(|cost| cost.utilisation * 100.0), 0),
-            median(measured.cost(|cost| cost.loss * 100.0), 1),
+            match cell.load {
+                // Whatever was offered too much.
+                Load::Saturation => nothing(),
+                Load::Paced(_) => median(measured.cost(|cost| cost.loss * 100.0), 1),
+            },
             median(measured.cost(|cost| cost.bundled), 1),
             latency,
         ]
@@ -243,6 +248,9 @@ const HOW_TO_READ: &str = "
   that the relay adds, and the way to it. Measured apart from cost.
 - A measurement is *starved* if packets were lost although the process had less than 90 % of its
   core, or if the host took more than 10 % of the core. It is made again, counted, and left out.
+- *saturation*: the worker always has a full queue. Towards the shards one core cannot inject what a
+  bundling relay carries, so the process is stopped for 12 ms while its queue fills, goes on for 5 ms
+  while the injection goes on, and so forth; *kpps* and *busy* are about the time in which it ran.
 - Candidates: `naive` is recvfrom and send, `mmsg` recvmmsg and sendmmsg with batches of 64: a flow
   table and an 8-byte header, nothing else. The relay does all it does: hint, flow table, counters,
   AES-GCM both ways. It bundles towards the shards; from the shards it gets bundles, the forwarders

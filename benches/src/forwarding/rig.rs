@@ -11,7 +11,6 @@ use nix::unistd::Pid;
 use crate::cases::Direction;
 use crate::counters::{Counters, Traffic};
 use crate::cpu::{GENERATOR_CORE, Precedence, pin};
-use crate::flood::{BURST, Flood};
 use crate::inbox::{Inbox, now_ns};
 use crate::injector::{BATCH, Batch, Injector};
 use crate::namespaces::Topology;
@@ -136,24 +135,6 @@ impl Rig {
             }
             injector.inject(&self.batch)?;
             schedule.sent(self.batch.len());
-        }
-    }
-
-    /// Sends as much as it can from the clients for `duration`; counts what left.
-    pub(crate) fn flood(&mut self, duration: Duration) -> Result<Driven> {
-        let mut flood = Flood::new();
-        let mut datagrams = 0;
-        let start = Instant::now();
-        loop {
-            let elapsed = start.elapsed();
-            if elapsed >= duration || self.stop.is_asked() {
-                self.stop.check()?;
-                return Ok(Driven { datagrams, elapsed, bunched_share: 0.0 });
-            }
-            let now = now_ns();
-            for _ in 0..BATCH / BURST {
-                datagrams += flood.burst(self.clients.inboxes[0].socket(), now)? as u64;
-            }
         }
     }
 
