@@ -15,31 +15,32 @@
 //! - No SQPOLL (worse on a shared core), no SEND_ZC (14 % slower for small datagrams).
 
 mod buffers;
+mod completions;
 mod message;
 mod sends;
 mod setup;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
-use nix::errno::Errno;
+use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 
-use crate::arrivals::{Arrivals, Taken};
+use crate::arrivals::Arrivals;
 use crate::clock;
 use crate::control::RECEIVE_CONTROL_BYTES;
 use crate::interface::{Engine, LinkSocket, Settings, Wait};
 use crate::kernel;
 use crate::link::{LINKS_MAX, Link, LinkSettings};
-use crate::mmsg::{count_arrival, prepare};
+use crate::mmsg::prepare;
 use crate::outbox::Outbox;
 use crate::probe::{Failure, UringFeatures};
 use crate::statistics::Statistics;
 use crate::waker::Waker;
 use buffers::BufferRing;
+use completions::{RECEIVE, Receive, SEND, State, WAKE};
 use message::{NAME_BYTES, PAYLOAD_START};
 use sends::Sends;
 pub use setup::TaskRun;
@@ -49,11 +50,6 @@ pub use setup::TaskRun;
 const SUBMISSIONS: u32 = 512;
 /// System calls a turn makes at most to get the queue submitted or an overflow fetched.
 const ENTERS_MAX: u32 = 64;
-
-/// What a completion is about: the upper half of its user data. The lower half is an index.
-const RECEIVE: u64 = 1 << 32;
-const SEND: u64 = 2 << 32;
-const WAKE: u64 = 3 << 32;
 
 /// Settings of the io_uring engine alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,38 +82,14 @@ pub struct Uring {
     coalesce_in_kernel: bool,
     /// The last batch was full.
     saturated: bool,
+    /// Of the memory that the kernel was told of.
+    identity: (usize, usize),
     enabled: bool,
 }
 
 // SAFETY: `receive_header` has no pointer in it but null, and the ring is `Send`; the rule that one
 // thread uses it once it is enabled is checked by the kernel, not assumed here.
 unsafe impl Send for Uring {}
-
-/// Everything that completions change.
-#[derive(Debug)]
-struct State {
-    /// Each with whether it is connected.
-    sockets: Box<[(OwnedFd, bool)]>,
-    receives: Box<[Receive]>,
-    waker: Waker,
-    waker_armed: bool,
-    arrivals: Arrivals,
-    outbox: Outbox,
-    sends: Sends,
-    statistics: Statistics,
-    woken: bool,
-    /// A link that no datagram will come from any more, and why.
-    gone: Option<(Link, Errno)>,
-}
-
-#[derive(Debug)]
-struct Receive {
-    buffers: BufferRing,
-    armed: bool,
-    failures_in_a_row: u32,
-    /// An ICMP error came up, so there may be a queue of them.
-    errors_queued: bool,
-}
 
 impl Uring {
     /// Makes an engine that owns these sockets.
@@ -192,8 +164,10 @@ impl Uring {
             })
             .collect();
         arrivals.recycle(|_, _, _| {});
+        let identity = (arrivals.identity(), outbox.identity());
         Ok(Uring {
             ring,
+            identity,
             task_run,
             state: State {
                 sockets,
@@ -224,6 +198,13 @@ impl Uring {
     /// Whether the kernel coalesces wake-ups itself (`min_wait`, Linux 6.12).
     pub fn coalesces_in_kernel(&self) -> bool {
         self.coalesce_in_kernel
+    }
+
+    /// Whether arrivals and outbox are those of this engine. Safe code can swap them with another
+    /// engine's, by the references that `halves` hands out; then buffers which this kernel
+    /// instance writes to would live as long as the other engine.
+    fn is_whole(&self) -> bool {
+        self.identity == (self.state.arrivals.identity(), self.state.outbox.identity())
     }
 
     /// Lets requests in; the thread that calls this is the one that uses the ring.
@@ -374,127 +355,6 @@ impl Uring {
     }
 }
 
-impl State {
-    /// Handles one completion; says whether it was of a receive.
-    fn complete(&mut self, completion: &cqueue::Entry) -> bool {
-        let user_data = completion.user_data();
-        let index = usize::try_from(user_data & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-        match user_data & !u64::from(u32::MAX) {
-            RECEIVE => {
-                self.received(index, completion.result(), completion.flags());
-                return true;
-            }
-            SEND if completion.result() < 0 => {
-                let error = Errno::from_raw(-completion.result());
-                let State { sends, sockets, outbox, statistics, receives, .. } = self;
-                if let Some(run) = outbox.runs().get(index) {
-                    receives[run.link.index()].errors_queued |= kernel::is_icmp(error);
-                }
-                sends.refuse(index, error, sockets, outbox, statistics);
-            }
-            WAKE => {
-                self.waker_armed = false;
-                if self.waker.take() {
-                    self.woken = true;
-                    self.statistics.waker_wakes += 1;
-                }
-            }
-            _ => {}
-        }
-        false
-    }
-
-    /// Empties the queues of ICMP errors where there may be some.
-    fn drain_errors(&mut self) {
-        for (receive, (socket, _)) in self.receives.iter_mut().zip(&self.sockets) {
-            if receive.errors_queued {
-                let count = kernel::drain_errors(socket.as_fd());
-                self.statistics.icmp_errors += count;
-                receive.errors_queued = count == kernel::ERROR_QUEUE_READS_MAX;
-            }
-        }
-    }
-
-    /// Looks for links that were shut down; called when nothing happens, and so free of cost.
-    fn check_alive(&self) -> io::Result<()> {
-        for (index, (socket, _)) in (0u8..).zip(&self.sockets) {
-            kernel::check_alive(Link(index), socket.as_fd())?;
-        }
-        Ok(())
-    }
-
-    fn received(&mut self, index: usize, result: i32, flags: u32) {
-        let receive = &mut self.receives[index];
-        if !cqueue::more(flags) {
-            receive.armed = false;
-            self.statistics.rearms += 1;
-        }
-        #[allow(clippy::cast_possible_truncation)] // At most LINKS_MAX.
-        let link = Link(index as u8);
-        let buffer = cqueue::buffer_select(flags);
-        match (u32::try_from(result), buffer) {
-            (Ok(written), Some(frame)) => {
-                receive.failures_in_a_row = 0;
-                self.deliver(link, frame, written);
-                return;
-            }
-            // The kernel takes no buffer for an error; if it ever does, it comes back.
-            (Err(_), Some(frame)) => self.arrivals.refuse(link, frame),
-            (_, None) => {}
-        }
-        match Errno::from_raw(result.wrapping_neg()) {
-            Errno::ENOBUFS => self.statistics.buffers_exhausted += 1,
-            error if kernel::is_icmp(error) => {
-                receive.errors_queued = true;
-                self.statistics.icmp_errors += 1;
-            }
-            error => {
-                receive.failures_in_a_row += 1;
-                self.statistics.receive_errors += 1;
-                if kernel::is_fatal(error)
-                    || receive.failures_in_a_row > kernel::FAILURES_IN_A_ROW_MAX
-                {
-                    self.gone = Some((link, error));
-                }
-            }
-        }
-    }
-
-    fn deliver(&mut self, link: Link, frame: u16, written: u32) {
-        let pool = self.arrivals.pool(link);
-        // SAFETY: the completion handed the buffer over; it is given back by `recycle` alone, after
-        // it was pushed or refused below. This slice ends before that.
-        let bytes = unsafe { pool.part(frame, 0, written.min(pool.frame_bytes())) };
-        let message = message::parse(bytes);
-        let Some(message) = message else {
-            self.statistics.receive_errors += 1;
-            return self.arrivals.refuse(link, frame);
-        };
-        if message.truncated {
-            self.statistics.truncated += 1;
-            return self.arrivals.refuse(link, frame);
-        }
-        let Some(source) = message.source else {
-            // A message from nobody is how the end of a socket looks like.
-            self.gone = Some((link, Errno::ESHUTDOWN));
-            return self.arrivals.refuse(link, frame);
-        };
-        let segment_bytes = message.control.segment_bytes;
-        count_arrival(message.length, segment_bytes, &mut self.statistics);
-        #[allow(clippy::cast_possible_truncation)] // 104.
-        let offset = PAYLOAD_START as u32;
-        self.arrivals.push(Taken {
-            link,
-            frame,
-            offset,
-            length: message.length,
-            segment_bytes,
-            source,
-            received_at_ns: message.control.received_at_ns,
-        });
-    }
-}
-
 /// Tries io_uring out, without any sockets.
 pub(crate) fn try_out() -> Result<UringFeatures, Failure> {
     let (ring, task_run) = setup::ring(8, 16, None).map_err(Failure::Io)?;
@@ -553,6 +413,7 @@ impl Engine for Uring {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        assert!(self.is_whole(), "the halves of two engines were swapped");
         self.enable()?;
         let first = self.state.outbox.seal();
         for index in first..self.state.outbox.runs().len() {
@@ -599,6 +460,10 @@ impl Engine for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        if !self.is_whole() {
+            // The buffers are the other engine's to free, and its are ours: no order is right.
+            std::process::abort();
+        }
         // The last flush may still be queued; what goes wrong now is nobody's concern any more.
         if self.enabled && self.state.sends.is_pending() {
             let _ = self.enter(0, EnterFlags::empty(), None);

@@ -93,5 +93,6 @@ suite! {
         connected_links_send_to_their_peer;
     memory:
         steady_state_allocates_nothing
-        dropping_an_engine_with_unread_arrivals_is_fine;
+        dropping_an_engine_with_unread_arrivals_is_fine
+        engines_whose_halves_were_swapped_refuse_to_run;
 }

@@ -2,7 +2,7 @@
 
 use engine::{Link, LinkSettings, Settings, Wait, heap};
 
-use crate::harness::{Harness, PATIENCE};
+use crate::harness::{Harness, PATIENCE, Subject};
 
 /// One turn of an echo server.
 fn turn(rig: &mut crate::harness::Rig) -> usize {
@@ -63,4 +63,26 @@ pub(crate) fn dropping_an_engine_with_unread_arrivals_is_fine(harness: &Harness)
         }
         drop(rig);
     }
+}
+
+pub(crate) fn engines_whose_halves_were_swapped_refuse_to_run(harness: &Harness) {
+    if !matches!(harness.subject, Subject::Uring(_)) {
+        return eprintln!("skipped: no kernel writes to its buffers between two calls");
+    }
+    let (mut first, mut second) = (harness.engine(), harness.engine());
+    first.look();
+    second.look();
+    let swap = |first: &mut crate::harness::Rig, second: &mut crate::harness::Rig| {
+        std::mem::swap(first.engine.halves().0, second.engine.halves().0);
+        std::mem::swap(first.engine.halves().1, second.engine.halves().1);
+    };
+    swap(&mut first, &mut second);
+    for rig in [&mut first, &mut second] {
+        let wait = std::panic::AssertUnwindSafe(|| rig.engine.wait(Wait::default()));
+        assert!(std::panic::catch_unwind(wait).is_err());
+    }
+    // Back in order, or dropping them would end this process.
+    swap(&mut first, &mut second);
+    first.look();
+    second.look();
 }
