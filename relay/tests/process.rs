@@ -1,7 +1,7 @@
 //! The relay as operators run it: the real program on a host of its own, clients and a shard on
 //! others, and everything an operator does to it.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "support/namespaces.rs"]
 mod namespaces;

@@ -1,7 +1,7 @@
 //! One worker over real sockets, with either engine: packets come out where they should, what is
 //! wrong goes nowhere, and nothing allocates.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod support;
 

@@ -67,24 +67,28 @@ impl Fleet {
 
     /// Asks one worker's router.
     pub async fn ask(&self, worker: usize, command: Command) -> Result<Reply, FleetError> {
+        let reply = self.put(worker, command)?;
+        answer(worker, reply).await
+    }
+
+    /// Asks all workers' routers the same. Each is asked, whatever becomes of the others: one that
+    /// is stuck does not keep the rest from, say, draining.
+    pub async fn ask_all(&self, command: Command) -> Result<Vec<Reply>, FleetError> {
+        let asked: Vec<_> =
+            (0..self.len()).map(|worker| self.put(worker, command.clone())).collect();
+        let mut replies = Vec::with_capacity(self.len());
+        for (worker, reply) in asked.into_iter().enumerate() {
+            replies.push(answer(worker, reply?).await?);
+        }
+        Ok(replies)
+    }
+
+    fn put(&self, worker: usize, command: Command) -> Result<oneshot::Receiver<Reply>, FleetError> {
         let desk = self.desks.get(worker).ok_or(FleetError::Ended(worker))?;
         let (answer, reply) = oneshot::channel();
         let order = Order::Ask(Question { command, answer });
         desk.give(order).map_err(|error| FleetError::Busy(worker, error))?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, reply).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(_)) => Err(FleetError::Ended(worker)),
-            Err(_) => Err(FleetError::Stuck(worker)),
-        }
-    }
-
-    /// Asks all workers' routers the same, one after the other.
-    pub async fn ask_all(&self, command: Command) -> Result<Vec<Reply>, FleetError> {
-        let mut replies = Vec::with_capacity(self.len());
-        for worker in 0..self.len() {
-            replies.push(self.ask(worker, command.clone()).await?);
-        }
-        Ok(replies)
+        Ok(reply)
     }
 
     /// Changes every worker's budget for waiting.
@@ -101,5 +105,13 @@ impl Fleet {
         for desk in &self.desks {
             let _ = desk.give(Order::Stop);
         }
+    }
+}
+
+async fn answer(worker: usize, reply: oneshot::Receiver<Reply>) -> Result<Reply, FleetError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, reply).await {
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(_)) => Err(FleetError::Ended(worker)),
+        Err(_) => Err(FleetError::Stuck(worker)),
     }
 }

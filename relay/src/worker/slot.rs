@@ -204,6 +204,6 @@ mod tests {
         assert_eq!(slot.load(), Numbers::new());
         slot.store(&numbers);
         assert_eq!(slot.load(), numbers);
-        assert_eq!(next as usize, Numbers::LEN);
+        assert_eq!(usize::try_from(next).unwrap(), Numbers::LEN);
     }
 }
