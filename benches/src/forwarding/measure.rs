@@ -9,13 +9,14 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
+use crate::arrivals::{datagrams_between, packets_in};
 use crate::cases::{Direction, Load};
 use crate::cpu::{CpuTime, stolen_ns};
 use crate::namespaces::Arrival;
 use crate::rig::{Driven, Rig};
 use crate::schedule::Pace;
 use crate::statistics::percentile;
-use crate::subject::{Subject, datagrams_between, origin, packets_in};
+use crate::subject::{Subject, origin};
 use crate::traffic::{FRAMES_OF_A_DATAGRAM, FromClients};
 
 /// Caches, the flow table and the process's own pace settle in this time.
@@ -32,6 +33,8 @@ const REVERSE_FLOOD: f64 = 900_000.0;
 /// Less of its core than this, with packets lost, and the worker was starved by somebody else.
 const UTILISATION_MIN: f64 = 0.9;
 const LOSS_OF_THE_STARVED: f64 = 0.01;
+/// If it did not even wait for its core, the loss is its own.
+const WAITING_OF_THE_STARVED: f64 = 0.02;
 /// The host took more than this from the core: the measurement says little.
 const STEAL_MAX: f64 = 0.1;
 
@@ -64,7 +67,9 @@ impl Cost {
     /// Whether somebody else had the worker's core while it had work.
     pub(crate) fn is_starved(&self) -> bool {
         self.stolen > STEAL_MAX
-            || self.utilisation < UTILISATION_MIN && self.loss > LOSS_OF_THE_STARVED
+            || self.utilisation < UTILISATION_MIN
+                && self.loss > LOSS_OF_THE_STARVED
+                && self.waiting > WAITING_OF_THE_STARVED
     }
 }
 
@@ -285,6 +290,21 @@ fn stamp(rig: &mut Rig, direction: Direction, on: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::targets::tests::cost as any_cost;
+
+    #[test]
+    fn only_who_waited_for_the_core_was_starved() {
+        let lost = Cost { loss: 0.05, ..any_cost(1.0, None) };
+        for (name, cost, want) in [
+            ("nothing lost", any_cost(1.0, None), false),
+            ("lost without waiting", lost, false),
+            ("lost while waiting", Cost { waiting: 0.2, ..lost }, true),
+            ("lost at full speed", Cost { waiting: 0.2, utilisation: 0.99, ..lost }, false),
+            ("robbed by the host", Cost { stolen: 0.2, ..any_cost(1.0, None) }, true),
+        ] {
+            assert_eq!(cost.is_starved(), want, "{name}");
+        }
+    }
 
     #[test]
     fn bundles_are_paced_by_the_packets_in_them() {

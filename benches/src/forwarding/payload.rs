@@ -39,6 +39,12 @@ pub(crate) fn sent_ns(payload: &[u8]) -> Option<u64> {
     number(SENT_PLACE)
 }
 
+/// Whose packet it is, if it is one of ours.
+pub(crate) fn client(payload: &[u8]) -> Option<u32> {
+    sent_ns(payload)?;
+    Some(u32::from_be_bytes(payload.get(8..12)?.try_into().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +55,7 @@ mod tests {
         write(&mut packet, 7, 70_000, 123_456_789);
         assert_eq!(wire::demux::PacketClass::of(&packet), wire::demux::PacketClass::Rtp);
         assert_eq!(sent_ns(&packet), Some(123_456_789));
+        assert_eq!(client(&packet), Some(7));
         assert_eq!(sent_ns(&packet[..119]), None);
         packet[12] ^= 1;
         assert_eq!(sent_ns(&packet), None);

@@ -17,6 +17,8 @@ use crate::statistics::Spread;
 use crate::targets::{Outcome, core_ratio, cpu_ratio, judge};
 use crate::traffic::FRAMES_OF_A_DATAGRAM;
 
+/// Per cent beyond the median that one repetition may lose in silence.
+const LOSS_WORTH_A_WORD: f64 = 0.05;
 /// Of the JSON file: raised when a field changes its meaning.
 const SCHEMA: u32 = 1;
 
@@ -176,7 +178,12 @@ impl Report {
             match cell.load {
                 // Whatever was offered too much.
                 Load::Saturation => nothing(),
-                Load::Paced(_) => median(measured.cost(|cost| cost.loss * 100.0), 1),
+                Load::Paced(_) => match measured.cost(|cost| cost.loss * 100.0) {
+                    Some(loss) if loss.max - loss.median > LOSS_WORTH_A_WORD => {
+                        format!("{:.1} (≤ {:.1})", loss.median, loss.max)
+                    }
+                    loss => median(loss, 1),
+                },
             },
             median(measured.cost(|cost| cost.bundled), 1),
             latency,
@@ -247,7 +254,7 @@ const HOW_TO_READ: &str = "
 - *latency* is from injection to arrival at the other device's IP stack, by kernel time stamps: all
   that the relay adds, and the way to it. Measured apart from cost.
 - A measurement is *starved* if packets were lost although the process had less than 90 % of its
-  core, or if the host took more than 10 % of the core. It is made again, counted, and left out.
+  core and waited for more, or if the host took more than 10 % of the core. It is made again, counted, and left out.
 - *saturation*: the worker always has a full queue. Towards the shards one core cannot inject what a
   bundling relay carries, so the process is stopped for 12 ms while its queue fills, goes on for 5 ms
   while the injection goes on, and so forth; *kpps* and *busy* are about the time in which it ran.

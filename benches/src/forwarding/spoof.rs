@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::arrivals::{datagrams_between, packets_in};
 use crate::cases::{Candidate, Cases, Direction, Engine};
 use crate::command_line::Spoof;
 use crate::forged::{Forgery, Mixed};
@@ -19,7 +20,7 @@ use crate::rig::{From, Rig};
 use crate::run::{progress, relay_program, warn_if_unoptimised};
 use crate::schedule::Pace;
 use crate::stop::Stop;
-use crate::subject::{Subject, datagrams_between, packets_in};
+use crate::subject::Subject;
 
 /// Media without forgeries, to know what it costs by itself.
 const BASELINE: Duration = Duration::from_secs(2);

@@ -9,16 +9,17 @@ use anyhow::{Context, Result, ensure};
 use wire::frame::Client;
 use wire::stun::Message;
 
+use crate::arrivals::Reader;
 use crate::cases::{Candidate, Direction, Engine};
 use crate::ethernet::{HEADERS_BYTES, wrap};
-use crate::forwarder::{self, HEADER_BYTES};
+use crate::forwarder;
 use crate::injector::Batch;
 use crate::namespaces::Arrival;
 use crate::payload;
-use crate::plan::{CLIENTS, PAYLOAD_BYTES, PUBLIC, SHARDS, TUNNEL, client};
+use crate::plan::{CLIENTS, PAYLOAD_BYTES, PUBLIC, SHARDS, TUNNEL};
 use crate::process::Process;
 use crate::relay::Files;
-use crate::rig::{From, Rig, Side};
+use crate::rig::{From, Rig};
 use crate::sessions::{LegCounters, Sessions, client_of};
 use crate::traffic::{FromClients, Sealed, Single, Source, from_client};
 
@@ -27,10 +28,7 @@ const ESTABLISH_MAX: Duration = Duration::from_secs(20);
 /// How long the sockets of the one before may take to go away.
 const PORTS_MAX: Duration = Duration::from_secs(10);
 /// Below the relay's default limit of 5,000 new flows a second.
-const NEW_FLOWS_A_MILLISECOND: usize = 4;
-/// Header and tag around a tunnel datagram's content, and the header of a frame of an IPv4 client.
-const TUNNEL_BYTES: u64 = 32;
-const FRAME_HEADER_BYTES: u64 = 10;
+const NEW_FLOWS_A_MILLISECOND: usize = 3;
 
 /// What the process under test speaks on the shards' side.
 #[derive(Debug)]
@@ -39,6 +37,47 @@ enum Speech {
     Bare,
     /// The tunnel.
     Tunnel(Box<Sessions>),
+}
+
+/// What a client sends to get a flow, and to see whether it has one.
+#[derive(Debug, Clone, Copy)]
+enum First {
+    Check,
+    Media,
+}
+
+/// Which clients have a flow.
+#[derive(Debug)]
+struct Flows {
+    answered: Vec<bool>,
+    carried: Vec<bool>,
+}
+
+impl Flows {
+    /// None; answers to checks count only where checks are answered.
+    fn new(checks: bool) -> Self {
+        Self { answered: vec![!checks; CLIENTS as usize], carried: vec![false; CLIENTS as usize] }
+    }
+
+    fn answered(&mut self, client: Option<u32>) {
+        mark(&mut self.answered, client);
+    }
+
+    fn carried(&mut self, client: Option<u32>) {
+        mark(&mut self.carried, client);
+    }
+
+    /// Those that have none yet.
+    fn missing(&self) -> Vec<u32> {
+        let both = self.answered.iter().zip(&self.carried).zip(0..);
+        both.filter(|((answered, carried), _)| !(**answered && **carried)).map(|it| it.1).collect()
+    }
+}
+
+fn mark(clients: &mut [bool], client: Option<u32>) {
+    if let Some(mark) = client.and_then(|client| clients.get_mut(client as usize)) {
+        *mark = true;
+    }
 }
 
 /// A running candidate.
@@ -96,10 +135,9 @@ impl Subject {
         rig.clients.empty()?;
         rig.shards.empty()?;
         let deadline = Instant::now() + ESTABLISH_MAX;
-        let mut known = vec![false; CLIENTS as usize];
-        let mut batch = Batch::new();
+        let mut flows = Flows::new(self.has_tunnel());
         loop {
-            let missing: Vec<u32> = (0..CLIENTS).filter(|&index| !known[index as usize]).collect();
+            let missing = flows.missing();
             if missing.is_empty() {
                 return Ok(());
             }
@@ -107,47 +145,61 @@ impl Subject {
             self.process.check()?;
             ensure!(
                 Instant::now() < deadline,
-                "{} of {CLIENTS} clients got no answer within {} s; the process says: {}",
+                "{} of {CLIENTS} clients have no flow after {} s; the process says: {}",
                 missing.len(),
                 ESTABLISH_MAX.as_secs(),
                 self.process.last_words()
             );
-            for group in missing.chunks(NEW_FLOWS_A_MILLISECOND) {
-                batch.clear();
-                for &index in group {
-                    batch.push(|frame| self.first_packet(index, frame));
-                }
-                rig.clients.injector.inject(&batch)?;
-                std::thread::sleep(Duration::from_millis(1));
-                self.listen(rig, &mut known)?;
+            if self.has_tunnel() {
+                self.send(rig, &missing, First::Check, &mut flows)?;
             }
-            std::thread::sleep(Duration::from_millis(20));
-            self.listen(rig, &mut known)?;
+            // Checks are answered also while no flows are made: only media shows that there is one.
+            self.send(rig, &missing, First::Media, &mut flows)?;
         }
     }
 
-    fn first_packet(&self, index: u32, frame: &mut [u8]) -> usize {
-        let length = match &self.speech {
-            Speech::Bare => {
-                payload::write(&mut frame[HEADERS_BYTES..], index, 0, 0);
+    /// Sends a packet of each of these clients, at a pace that no limit of the relay minds.
+    fn send(
+        &mut self,
+        rig: &mut Rig,
+        clients: &[u32],
+        first: First,
+        flows: &mut Flows,
+    ) -> Result<()> {
+        let mut batch = Batch::new();
+        for group in clients.chunks(NEW_FLOWS_A_MILLISECOND) {
+            batch.clear();
+            for &index in group {
+                batch.push(|frame| self.first_packet(index, first, frame));
+            }
+            rig.clients.injector.inject(&batch)?;
+            std::thread::sleep(Duration::from_millis(1));
+            self.listen(rig, flows)?;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        self.listen(rig, flows)
+    }
+
+    fn first_packet(&self, index: u32, first: First, frame: &mut [u8]) -> usize {
+        let content = &mut frame[HEADERS_BYTES..];
+        let length = match (first, &self.speech) {
+            (First::Check, Speech::Tunnel(sessions)) => sessions.check(index, content),
+            (First::Check | First::Media, _) => {
+                payload::write(content, index, 0, 0);
                 PAYLOAD_BYTES
             }
-            Speech::Tunnel(sessions) => sessions.check(index, &mut frame[HEADERS_BYTES..]),
         };
         wrap(frame, &from_client(index), length)
     }
 
-    /// Answers checks, and marks the clients whose flows are known to stand.
-    fn listen(&mut self, rig: &mut Rig, known: &mut [bool]) -> Result<()> {
+    /// Answers checks, and notes whose packets came through.
+    fn listen(&mut self, rig: &mut Rig, flows: &mut Flows) -> Result<()> {
         match &mut self.speech {
             Speech::Bare => {
                 for inbox in &mut rig.shards.inboxes {
                     inbox.poll(|datagram, _| {
-                        let from = forwarder::read(datagram).map(|(client, _)| client);
-                        let index = (0..CLIENTS).find(|&index| Some(client(index)) == from);
-                        if let Some(index) = index {
-                            known[index as usize] = true;
-                        }
+                        let packet = forwarder::read(datagram);
+                        flows.carried(packet.and_then(|(_, payload)| payload::client(payload)));
                     })?;
                 }
             }
@@ -155,8 +207,9 @@ impl Subject {
                 for (shard, inbox) in (0..SHARDS).zip(&mut rig.shards.inboxes) {
                     let mut checks: Vec<(Client, Vec<u8>)> = Vec::new();
                     inbox.poll(|datagram, _| {
-                        sessions.open(datagram, |client, payload| {
-                            checks.push((*client, payload.to_vec()));
+                        sessions.open(datagram, |client, payload| match payload::client(payload) {
+                            Some(index) => flows.carried(Some(index)),
+                            None => checks.push((*client, payload.to_vec())),
                         });
                     })?;
                     for (client, check) in checks {
@@ -168,10 +221,8 @@ impl Subject {
                 }
                 for inbox in &mut rig.clients.inboxes {
                     inbox.poll(|answer, _| {
-                        let index = Message::parse(answer).ok().and_then(|it| client_of(&it));
-                        if let Some(known) = index.and_then(|it| known.get_mut(it as usize)) {
-                            *known = true;
-                        }
+                        let answer = Message::parse(answer).ok();
+                        flows.answered(answer.and_then(|answer| client_of(&answer)));
                     })?;
                 }
             }
@@ -244,95 +295,10 @@ fn wait_for_ports(rig: &Rig) -> Result<()> {
     }
 }
 
-/// How many datagrams the relay sealed between two probes.
-pub(crate) fn datagrams_between(before: &LegCounters, after: &LegCounters) -> u64 {
-    after
-        .iter()
-        .map(|(leg, after)| match before.get(leg) {
-            // The second probe's own datagram is none of them.
-            Some(before) => (after - before).saturating_sub(1),
-            None => *after,
-        })
-        .sum()
-}
-
-/// How many client packets UDP payload bytes at the sink's device stand for.
-pub(crate) fn packets_in(direction: Direction, bytes: u64, sealed: Option<u64>) -> u64 {
-    let payload = PAYLOAD_BYTES as u64;
-    match (direction, sealed) {
-        (Direction::Reverse, _) => bytes / payload,
-        (Direction::Forward, None) => bytes / (payload + HEADER_BYTES as u64),
-        (Direction::Forward, Some(datagrams)) => {
-            bytes.saturating_sub(datagrams * TUNNEL_BYTES) / (payload + FRAME_HEADER_BYTES)
-        }
-    }
-}
-
-/// How the sink reads what arrives.
-#[derive(Debug)]
-pub(crate) enum Reader<'s> {
-    /// The client packet itself.
-    Payload,
-    /// A client packet behind a forwarder's header.
-    Header,
-    /// A tunnel datagram.
-    Tunnel(&'s mut Sessions),
-}
-
-impl Reader<'_> {
-    /// Takes what has come to a side's sockets: nanoseconds under way, packet by packet.
-    pub(crate) fn read(&mut self, sink: &mut Side, under_way_ns: &mut Vec<u32>) -> Result<usize> {
-        let mut count = 0;
-        for inbox in &mut sink.inboxes {
-            count += inbox.poll(|datagram, at_ns| {
-                let mut take = |payload: &[u8]| {
-                    if let Some(sent_ns) = payload::sent_ns(payload) {
-                        let under_way = at_ns.saturating_sub(sent_ns);
-                        under_way_ns.push(u32::try_from(under_way).unwrap_or(u32::MAX));
-                    }
-                };
-                match self {
-                    Self::Payload => take(datagram),
-                    Self::Header => {
-                        if let Some((_, payload)) = forwarder::read(datagram) {
-                            take(payload);
-                        }
-                    }
-                    Self::Tunnel(sessions) => {
-                        sessions.open(datagram, |_, payload| take(payload));
-                    }
-                }
-            })?;
-        }
-        Ok(count)
-    }
-}
-
 /// Where a direction's packets are injected.
 pub(crate) const fn origin(direction: Direction) -> From {
     match direction {
         Direction::Forward => From::Clients,
         Direction::Reverse => From::Shards,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_at_the_device_tell_the_packets() {
-        assert_eq!(packets_in(Direction::Reverse, 7 * 120, None), 7);
-        assert_eq!(packets_in(Direction::Forward, 7 * 128, None), 7);
-        // Three datagrams of 11, 11 and 1 packets, however they were sent.
-        assert_eq!(packets_in(Direction::Forward, 3 * 32 + 23 * 130, Some(3)), 23);
-    }
-
-    #[test]
-    fn the_second_probe_is_not_counted() {
-        let legs =
-            |counters: [u64; 2]| LegCounters::from([([1; 8], counters[0]), ([2; 8], counters[1])]);
-        assert_eq!(datagrams_between(&legs([4, 9]), &legs([5, 10])), 0);
-        assert_eq!(datagrams_between(&legs([4, 9]), &legs([105, 12])), 102);
     }
 }
