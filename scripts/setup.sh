@@ -18,6 +18,7 @@ fi
 # package: a program or file that tells it is there
 needs=(
     "gcc:/usr/bin/cc"            # AWS-LC, which does the AES-GCM, is C
+    "g++:/usr/bin/c++"           # libFuzzer is C++
     "make:/usr/bin/make"
     "libc6-dev:/usr/include/stdio.h"
     "iproute2:/sbin/ip"          # tests join hosts made of network namespaces
