@@ -84,6 +84,7 @@ pub(crate) struct Precedence {
 }
 
 const AUTOGROUP: &str = "/proc/self/autogroup";
+const MOST: &str = "-20";
 
 impl Precedence {
     /// Takes it, where the kernel groups processes by session.
@@ -91,8 +92,10 @@ impl Precedence {
         // `/autogroup-94 nice 0`
         let before = fs::read_to_string(AUTOGROUP)
             .ok()
-            .and_then(|text| Some(text.trim().rsplit_once("nice ")?.1.to_owned()));
-        let taken = before.is_some() && fs::write(Path::new(AUTOGROUP), "-20").is_ok();
+            .and_then(|text| Some(text.trim().rsplit_once("nice ")?.1.to_owned()))
+            // Left behind by a run that was killed.
+            .map(|nice| if nice == MOST { "0".to_owned() } else { nice });
+        let taken = before.is_some() && fs::write(Path::new(AUTOGROUP), MOST).is_ok();
         Self { before: before.filter(|_| taken) }
     }
 

@@ -25,6 +25,8 @@ use crate::subject::Subject;
 /// Media without forgeries, to know what it costs by itself.
 const BASELINE: Duration = Duration::from_secs(2);
 
+/// What a worker counts is in the metrics after this time.
+const PUBLISHED: Duration = Duration::from_millis(500);
 /// The relay's metrics that tell of flows and of what was dropped.
 const FLOWS_NEW: &str = "relay_flows_new";
 const FLOWS_ASSURED: &str = "relay_flows_assured";
@@ -42,6 +44,8 @@ struct Account {
 
 impl Account {
     fn read(rig: &Rig) -> Self {
+        // Workers publish their numbers now and then.
+        std::thread::sleep(PUBLISHED);
         let text = metrics(&rig.topology.relay).unwrap_or_else(|error| {
             progress(&format!("the relay's own account is missing: {error:#}"));
             String::new()
