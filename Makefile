@@ -11,7 +11,7 @@ RESULTS := benches/results/$(shell date +%Y-%m-%d)-$(shell hostname)
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## install the system packages that building and testing need (Debian, Ubuntu; root or sudo)
@@ -26,7 +26,7 @@ test: setup ## run all tests
 	$(CARGO) test --locked --workspace
 
 .PHONY: lint
-lint: setup ## formatting, clippy, and the fuzz targets' formatting
+lint: setup ## formatting and clippy
 	$(CARGO) fmt --all --check
 	cd fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -41,10 +41,19 @@ fuzz: setup ## run each fuzz target for FUZZ_SECONDS (default 60); new inputs jo
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: setup ## run the benchmarks and write a report to benches/results/
-	$(CARGO) bench --locked -p ringway-benches
+bench: bench-micro bench-forwarding ## all benchmarks; reports go to benches/results/ (root for the second half)
+
+.PHONY: bench-micro
+bench-micro: setup ## nanoseconds of the formats and of the crypto behind them
+	$(CARGO) bench --locked -p ringway-benches --bench wire --bench crypto_choice
 	$(CARGO) run --locked --release -q -p ringway-benches --bin bench-report > $(RESULTS)-micro.md
 	@echo "Report: $(RESULTS)-micro.md"
+
+.PHONY: bench-forwarding
+bench-forwarding: setup ## CPU per packet of the relay against naive forwarders, in namespaces (root)
+	$(CARGO) build --locked --release -p ringway-relay -p ringway-benches
+	target/release/bench-forwarding run
+	target/release/bench-forwarding spoof
 
 # These become real when the programs behind them do.
 .PHONY: demo
