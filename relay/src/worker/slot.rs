@@ -13,81 +13,48 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const ENGINE_LEN: usize = Statistics::ROWS.len();
 
-/// Numbers of the worker itself, beside those of its router and its engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Own {
-    /// CPU time of the thread.
-    pub cpu_ns: u64,
-    /// Wall time since the thread was ready.
-    pub wall_ns: u64,
-    /// Time that batches were allowed to fill, in sum.
-    pub coalesce_us: u64,
-    /// How long the next batch may fill.
-    pub coalesce_now_us: u64,
-    /// Heap allocations after the worker was ready. Zero is the promise.
-    pub allocations: u64,
-    /// Datagrams the kernel dropped at full public sockets.
-    pub kernel_drops_public: u64,
-    /// Datagrams the kernel dropped at a full tunnel socket.
-    pub kernel_drops_tunnel: u64,
-    /// Datagrams that did not fit into the outbox even after a flush.
-    pub outbox_full: u64,
-    /// Monotonic time of the last tick: a worker that is stuck stops moving it.
-    pub ticked_at_us: u64,
+macro_rules! own {
+    ($($(#[doc = $meaning:literal])+ $name:ident,)+) => {
+        /// Numbers of the worker itself, beside those of its router and its engine.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Own {
+            $($(#[doc = $meaning])+ pub $name: u64,)+
+        }
+
+        impl Own {
+            const LEN: usize = [$(stringify!($name)),+].len();
+
+            const fn to_array(self) -> [u64; Self::LEN] {
+                [$(self.$name),+]
+            }
+
+            const fn from_array(array: [u64; Self::LEN]) -> Self {
+                let [$($name),+] = array;
+                Self { $($name),+ }
+            }
+        }
+    };
 }
 
-impl Own {
-    const LEN: usize = 9;
-
-    const fn to_array(self) -> [u64; Self::LEN] {
-        let Self {
-            cpu_ns,
-            wall_ns,
-            coalesce_us,
-            coalesce_now_us,
-            allocations,
-            kernel_drops_public,
-            kernel_drops_tunnel,
-            outbox_full,
-            ticked_at_us,
-        } = self;
-        [
-            cpu_ns,
-            wall_ns,
-            coalesce_us,
-            coalesce_now_us,
-            allocations,
-            kernel_drops_public,
-            kernel_drops_tunnel,
-            outbox_full,
-            ticked_at_us,
-        ]
-    }
-
-    const fn from_array(array: [u64; Self::LEN]) -> Self {
-        let [
-            cpu_ns,
-            wall_ns,
-            coalesce_us,
-            coalesce_now_us,
-            allocations,
-            kernel_drops_public,
-            kernel_drops_tunnel,
-            outbox_full,
-            ticked_at_us,
-        ] = array;
-        Self {
-            cpu_ns,
-            wall_ns,
-            coalesce_us,
-            coalesce_now_us,
-            allocations,
-            kernel_drops_public,
-            kernel_drops_tunnel,
-            outbox_full,
-            ticked_at_us,
-        }
-    }
+own! {
+    /// CPU time of the thread.
+    cpu_ns,
+    /// Wall time since the thread was ready.
+    wall_ns,
+    /// Time that batches were allowed to fill, in sum.
+    coalesce_us,
+    /// How long the next batch may fill.
+    coalesce_now_us,
+    /// Heap allocations after the worker was ready. Zero is the promise.
+    allocations,
+    /// Datagrams the kernel dropped at full public sockets.
+    kernel_drops_public,
+    /// Datagrams the kernel dropped at a full tunnel socket.
+    kernel_drops_tunnel,
+    /// Datagrams that did not fit into the outbox even after a flush.
+    outbox_full,
+    /// Monotonic time of the last tick: a worker that is stuck stops moving it.
+    ticked_at_us,
 }
 
 /// Everything a worker publishes.
