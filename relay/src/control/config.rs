@@ -33,6 +33,8 @@ pub const DEFAULT_FILE: &str = include_str!("config/default.toml");
 pub struct Config {
     /// The public addresses, in the order of the listener numbers in frames.
     pub listen: Vec<SocketAddr>,
+    /// Whether clients on this host may call although no listen address is a loopback address.
+    pub allow_loopback_clients: bool,
     /// How datagrams are moved.
     pub engine: Engine,
     /// How many threads do the work.
@@ -84,6 +86,7 @@ impl Default for Config {
                 SocketAddr::from((Ipv4Addr::UNSPECIFIED, limits::STUN_PORT)),
                 SocketAddr::from((Ipv6Addr::UNSPECIFIED, limits::STUN_PORT)),
             ],
+            allow_loopback_clients: false,
             engine: Engine::Auto,
             workers: Workers::Auto,
             cpus: Cpus::default(),
@@ -123,6 +126,7 @@ impl Schema for Config {
     const KEYS: &'static [Key] = &[
         // Sockets cannot join or leave a reuseport group without moving clients between workers.
         Key::restart("listen"),
+        Key::restart("allow_loopback_clients"),
         Key::restart("engine"),
         Key::restart("workers"),
         Key::restart("cpus"),

@@ -16,7 +16,8 @@ pub(super) fn settings(config: &Config) -> Settings {
         listeners: config.listen.iter().map(family).collect(),
         client_scopes: ClientScopes {
             // Whoever listens on loopback means clients there.
-            loopback: config.listen.iter().any(|listen| listen.ip().is_loopback()),
+            loopback: config.allow_loopback_clients
+                || config.listen.iter().any(|listen| listen.ip().is_loopback()),
             link_local: config.listen.iter().any(|listen| is_link_local(listen.ip())),
         },
         flows_max: flows.per_worker,
@@ -86,4 +87,27 @@ fn networks(cidrs: &[Cidr]) -> Vec<Ipv4Network> {
         IpAddr::V6(_) => None,
     });
     ipv4.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_on_this_host_call_where_that_is_meant() {
+        let table = [
+            ("0.0.0.0:3478", false, false),
+            ("0.0.0.0:3478", true, true),
+            ("127.0.0.1:3478", false, true),
+            ("[::1]:3478", false, true),
+        ];
+        for (listen, allowed, expected) in table {
+            let config = Config {
+                listen: vec![listen.parse().unwrap()],
+                allow_loopback_clients: allowed,
+                ..Config::default()
+            };
+            assert_eq!(settings(&config).client_scopes.loopback, expected, "{listen} {allowed}");
+        }
+    }
 }

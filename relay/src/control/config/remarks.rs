@@ -51,6 +51,13 @@ impl Config {
             remarks
                 .push("listen has only loopback addresses: no other host can reach it".to_owned());
         }
+        if self.allow_loopback_clients {
+            remarks.push(
+                "allow_loopback_clients is on: a transceiver can make this relay send to loopback \
+                 addresses; for demos and tests only"
+                    .to_owned(),
+            );
+        }
         if self.http.listen.ip().is_unspecified() {
             let address = self.http.listen;
             remarks.push(format!(
@@ -85,8 +92,11 @@ mod tests {
         let mut config =
             Config { listen: vec!["127.0.0.1:1".parse().unwrap()], ..Config::default() };
         config.http.listen = "0.0.0.0:1".parse().unwrap();
+        config.allow_loopback_clients = true;
         let text = config.remarks().join("\n");
-        for part in ["no clusters", "only loopback", "shows metrics to everyone"] {
+        for part in
+            ["no clusters", "only loopback", "shows metrics to everyone", "demos and tests only"]
+        {
             assert!(text.contains(part), "{text}");
         }
     }
