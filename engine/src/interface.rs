@@ -88,6 +88,12 @@ pub trait Engine: Send {
     /// the engine sends what was flushed.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Flushes, and stops receiving: once this has returned, no datagram leaves a socket's queue for
+    /// this engine any more, until the next `wait`. What had left it before is in the arrivals, to
+    /// be read. So the sockets can be handed to another process with nothing lost on the way. Unlike
+    /// `flush`, it holds no sends back.
+    fn pause(&mut self) -> io::Result<()>;
+
     /// What was counted so far.
     fn statistics(&self) -> &Statistics;
 

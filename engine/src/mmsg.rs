@@ -270,6 +270,11 @@ impl Engine for Mmsg {
         Ok(())
     }
 
+    fn pause(&mut self) -> io::Result<()> {
+        // It receives in `wait` alone, and sends in `flush` at once.
+        self.flush()
+    }
+
     fn statistics(&self) -> &Statistics {
         &self.statistics
     }

@@ -190,6 +190,10 @@ impl Engine for Sim {
         Ok(())
     }
 
+    fn pause(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
     fn statistics(&self) -> &Statistics {
         &self.statistics
     }

@@ -161,6 +161,22 @@ pub fn bind(settings: &SocketSettings) -> Result<BoundSocket, SocketError> {
     Ok(BoundSocket { socket, address, buffers })
 }
 
+/// Takes a socket that another process has bound with such settings, and sizes its buffers anew.
+/// What cannot be changed on a bound socket is as that process left it.
+pub fn adopt(socket: OwnedFd, settings: &SocketSettings) -> Result<BoundSocket, SocketError> {
+    let address = settings.address;
+    let fail = |what: &'static str, hint: &'static str| {
+        move |source: io::Error| SocketError { address, what, hint, source }
+    };
+    let bound = local_address(&socket).map_err(fail("local address", ""))?;
+    if bound != address {
+        let source = io::Error::other(format!("it is bound to {bound}"));
+        return Err(fail("a socket that was handed over", "")(source));
+    }
+    let buffers = size_buffers(&socket, settings).map_err(fail("buffer sizes", ""))?;
+    Ok(BoundSocket { socket, address, buffers })
+}
+
 /// Makes the sockets of a `SO_REUSEPORT` group, one per worker, in order: the kernel numbers them
 /// in the order in which they were bound. If the port is 0, all take the first one's.
 pub fn bind_group(
@@ -311,5 +327,20 @@ mod tests {
         let text = bind(&SocketSettings::tunnel(first.address)).unwrap_err().to_string();
         assert!(text.contains(&first.address.to_string()), "{text}");
         assert!(text.contains("does another process listen there?"), "{text}");
+    }
+
+    #[test]
+    fn an_adopted_socket_is_the_very_same_and_its_buffers_are_sized_anew() {
+        let bound = bind(&SocketSettings::public("127.0.0.1:0".parse().unwrap())).unwrap();
+        let settings = SocketSettings {
+            receive_buffer_bytes: Some(100_000),
+            ..SocketSettings::public(bound.address)
+        };
+        let adopted = adopt(bound.socket.try_clone().unwrap(), &settings).unwrap();
+        assert_eq!(adopted.address, bound.address);
+        assert_eq!(adopted.buffers.receive.granted_bytes, 100_000);
+        let elsewhere = SocketSettings::public("127.0.0.1:1".parse().unwrap());
+        let error = adopt(bound.socket, &elsewhere).unwrap_err().to_string();
+        assert!(error.contains(&format!("it is bound to {}", bound.address)), "{error}");
     }
 }

@@ -431,6 +431,30 @@ impl Engine for Uring {
         Ok(())
     }
 
+    fn pause(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.enter(0, EnterFlags::GETEVENTS, None)?;
+        self.drain();
+        for _ in 0..ENTERS_MAX {
+            let armed = self.state.receives.iter().map(|receive| receive.armed);
+            let armed: Vec<_> = (0u64..).zip(armed).filter(|(_, armed)| *armed).collect();
+            if armed.is_empty() {
+                return self.finish(usize::MAX);
+            }
+            for (index, _) in armed {
+                // Not found: it has ended by itself, and its completion is on the way. Whatever
+                // else goes wrong shows in that it stays armed.
+                let _ = self.ring.submitter().register_sync_cancel(
+                    Some(Timespec::new().sec(1)),
+                    CancelBuilder::user_data(RECEIVE | index).all(),
+                );
+            }
+            self.enter(0, EnterFlags::GETEVENTS, None)?;
+            self.drain();
+        }
+        Err(io::Error::other("io_uring does not end receives that were cancelled"))
+    }
+
     fn statistics(&self) -> &Statistics {
         &self.state.statistics
     }

@@ -117,6 +117,8 @@ impl State {
             (_, None) => {}
         }
         match Errno::from_raw(result.wrapping_neg()) {
+            // By `pause`; the next `wait` arms it again.
+            Errno::ECANCELED => {}
             Errno::ENOBUFS => self.statistics.buffers_exhausted += 1,
             error if kernel::is_icmp(error) => {
                 receive.errors_queued = true;

@@ -1,9 +1,12 @@
 //! Datagrams arrive as they were sent.
 
 use std::collections::HashMap;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use engine::{Link, LinkSettings, Settings, Wait};
+use engine::sockets::{self, SocketSettings};
+use engine::{Engine, Link, LinkSettings, Settings, Wait};
 
 use crate::harness::{Harness, PATIENCE};
 
@@ -192,6 +195,93 @@ pub(crate) fn a_glued_run_arrives_split(harness: &Harness) {
         return eprintln!("not glued: no UDP GSO here");
     }
     assert_eq!(rig.engine.statistics().gro_runs, 1);
+}
+
+/// As at a hot upgrade: engines take turns on one socket, while somebody sends to it all the time.
+/// Each datagram is seen once, and those sent while all pause by the next engine.
+pub(crate) fn nothing_is_lost_between_two_engines_on_one_socket(harness: &Harness) {
+    if harness.is_sim("an address belongs to one engine") {
+        return;
+    }
+    const TURNS: u32 = 40;
+    const SENT_IN_BETWEEN: u32 = 20;
+    let settings = SocketSettings {
+        receive_buffer_bytes: Some(4 << 20),
+        ..SocketSettings::tunnel("127.0.0.1:0".parse().unwrap())
+    };
+    let socket = sockets::bind(&settings).unwrap().socket;
+    let rig = || {
+        let link = (socket.try_clone().unwrap(), LinkSettings::default());
+        harness.engine_on(vec![link], Settings::default())
+    };
+    let mut rigs = [rig(), rig()];
+    let address = rigs[0].address();
+    let replies = |socket: &UdpSocket, mut count: u32| {
+        while count > 0 {
+            match socket.recv(&mut [0; 4]) {
+                Ok(_) => count -= 1,
+                // io_uring interrupts the thread to run completions, on one of its ways.
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Interrupted),
+            }
+        }
+    };
+    let stop = AtomicBool::new(false);
+    let mut seen = Vec::new();
+    let mut take = |engine: &mut dyn Engine| {
+        let (arrivals, outbox) = engine.halves();
+        while let Some(arrival) = arrivals.pop() {
+            seen.push(u32::from_be_bytes((*arrival.bytes).try_into().unwrap()));
+            outbox.push(arrival.link, arrival.source, arrival.bytes).unwrap();
+        }
+    };
+    let sent = std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut sent = 0u32;
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                sender.send_to(&sent.to_be_bytes(), address).unwrap();
+                sent += 1;
+                std::thread::sleep(Duration::from_micros(20));
+            }
+            sent
+        });
+        let steady = UdpSocket::bind("127.0.0.1:0").unwrap();
+        steady.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        for turn in 0..TURNS {
+            let engine = &mut *rigs[usize::from(turn % 2 == 1)].engine;
+            for _ in 0..10 {
+                let timeout = Duration::from_millis(1);
+                engine.wait(Wait { timeout, ..Wait::default() }).unwrap();
+                take(engine);
+            }
+            engine.pause().unwrap();
+            take(engine);
+            // The replies to those leave with the next.
+            engine.pause().unwrap();
+            assert!(engine.halves().0.is_empty(), "nothing more after the first pause");
+            if turn > 0 {
+                replies(&steady, SENT_IN_BETWEEN);
+            }
+            for number in 0..SENT_IN_BETWEEN {
+                let number = 1 << 31 | (turn * SENT_IN_BETWEEN + number);
+                steady.send_to(&number.to_be_bytes(), address).unwrap();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let sent = busy.join().unwrap();
+        let engine = &mut *rigs[0].engine;
+        for _ in 0..100 {
+            engine.wait(Wait { timeout: Duration::from_millis(1), ..Wait::default() }).unwrap();
+            take(engine);
+        }
+        engine.pause().unwrap();
+        replies(&steady, SENT_IN_BETWEEN);
+        sent
+    });
+    seen.sort_unstable();
+    let steady = (0..TURNS * SENT_IN_BETWEEN).map(|number| 1 << 31 | number);
+    let expected: Vec<u32> = (0..sent).chain(steady).collect();
+    assert!(seen == expected, "{} seen, {} sent", seen.len(), expected.len());
 }
 
 pub(crate) fn an_engine_may_move_before_its_first_wait(harness: &Harness) {

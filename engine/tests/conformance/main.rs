@@ -61,6 +61,7 @@ suite! {
         what_is_not_read_stays
         kernel_timestamps_come_and_go
         a_glued_run_arrives_split
+        nothing_is_lost_between_two_engines_on_one_socket
         an_engine_may_move_before_its_first_wait
         an_engine_may_be_dropped_by_another_thread;
     waiting:
