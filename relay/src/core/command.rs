@@ -6,6 +6,7 @@ use super::flow::{FlowSlot, FlowState};
 use super::limits::FLOWS_PAGE_MAX;
 use super::now::Now;
 use super::peers::PeerIndex;
+use super::records::Recalled;
 use super::router::{Freed, Router};
 use super::steps::Step;
 use std::collections::HashMap;
@@ -35,6 +36,8 @@ pub enum Command {
     Trace(ListenerId, Address, Vec<u8>),
     /// Free the flow of a client.
     Forget(ListenerId, Address),
+    /// Make a flow that another worker has, or the flow cache, unless the client has one by now.
+    Recall(Recalled),
 }
 
 /// The answer.
@@ -52,6 +55,8 @@ pub enum Reply {
     Peers(Vec<PeerInfo>),
     /// What would become of the packet.
     Trace(Trace),
+    /// Whether the client has a flow now.
+    Recalled(bool),
 }
 
 /// A flow, for showing.
@@ -147,6 +152,7 @@ impl Router {
                 }
                 Reply::Flow(shown)
             }
+            Command::Recall(recalled) => Reply::Recalled(self.recall(&recalled, now)),
         }
     }
 

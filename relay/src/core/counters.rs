@@ -137,6 +137,13 @@ counters! {
     flows_answered: Counter = "relay_flows_answered_total",
     /// Assured flows learned from a shard's packet to an unknown client.
     flows_learned: Counter = "relay_flows_learned_total",
+    /// Flows taken over from the process before, at a hot upgrade.
+    flows_restored: Counter = "relay_flows_restored_total",
+    /// Flows recalled after a miss: another worker had them, or the flow cache.
+    flows_recalled: Counter = "relay_flows_recalled_total",
+    /// Flows that were to be recalled or restored and were not: no such shard any more, no room, or
+    /// too many at once.
+    flows_not_recalled: Counter = "relay_flows_not_recalled_total",
     /// Flows that another shard took over.
     flows_repointed: Counter = "relay_flows_repointed_total",
     /// Flows that changed to another session of the same shard, as an ICE restart does.

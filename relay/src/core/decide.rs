@@ -219,7 +219,7 @@ impl Router {
             && self.peers.peer(flow.route()).is_some_and(|peer| peer.route == Route::from(hint))
     }
 
-    fn resolve(&self, route: Route) -> Result<Target, DropReason> {
+    pub(super) fn resolve(&self, route: Route) -> Result<Target, DropReason> {
         let address = self.clusters.resolve(route).map_err(|error| match error {
             ResolveError::ClusterUnknown => DropReason::ClusterUnknown,
             ResolveError::TransceiverUnknown => DropReason::TransceiverUnknown,
@@ -229,7 +229,7 @@ impl Router {
         Ok(self.peers.at(&address).map_or(Target::Unknown(route, address), Target::Known))
     }
 
-    fn session_is_full(&self, target: Target, tag: SessionTag) -> bool {
+    pub(super) fn session_is_full(&self, target: Target, tag: SessionTag) -> bool {
         match target {
             Target::Known(route) => {
                 let addresses = self.flows.session_addresses(Session { route, tag });

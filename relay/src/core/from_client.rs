@@ -113,9 +113,8 @@ impl Router {
         if let Some(oldest) = self.flows.must_evict() {
             self.free(oldest, Freed::Evicted, now);
         }
-        let session = Session { route, tag };
-        let inserted =
-            self.flows.insert_new(arrival.listener, arrival.source, session, now.millis());
+        let (listener, source) = (arrival.listener, arrival.source);
+        let inserted = self.flows.insert_new(listener, source, route, Some(tag), now.millis());
         debug_assert!(inserted.is_some(), "room was made");
         if inserted.is_some() {
             self.peers.add_flow(route);

@@ -117,7 +117,7 @@ impl Router {
 
     /// A relay that sent wherever a frame says would be an open one to whoever owns a transceiver.
     #[inline]
-    fn check_client(&self, client: &Client) -> Result<(), DropReason> {
+    pub(super) fn check_client(&self, client: &Client) -> Result<(), DropReason> {
         match client.transport {
             Transport::Udp => {}
             Transport::Tcp => return Err(DropReason::FrameTransport),
@@ -147,7 +147,7 @@ impl Router {
         }
     }
 
-    fn live_flow(&mut self, client: &Client, now: Now) -> Option<FlowSlot> {
+    pub(super) fn live_flow(&mut self, client: &Client, now: Now) -> Option<FlowSlot> {
         let slot = self.flows.find(client.listener, &client.address)?;
         if self.is_stale(self.flows.flow(slot), now) {
             self.free(slot, Freed::Expired, now);

@@ -32,9 +32,11 @@ mod legs;
 pub mod limits;
 mod now;
 mod peers;
+mod records;
 mod router;
 mod settings;
 mod slot_index;
+pub mod snapshot;
 mod steps;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
@@ -56,6 +58,7 @@ pub use from_shard::{FrameVerdict, TunnelVerdict};
 pub use legs::Random;
 pub use now::Now;
 pub use peers::PeerIndex;
+pub use records::{FlowRecord, Recalled, Restored};
 pub use router::Router;
 pub use settings::{ClientScopes, Family, Settings, SetupError};
 pub use steps::Step;

@@ -25,6 +25,11 @@ impl Now {
 pub(super) struct Millis(pub(super) u32);
 
 impl Millis {
+    /// The moment so many milliseconds before.
+    pub(super) const fn before(self, milliseconds: u32) -> Self {
+        Self(self.0.wrapping_sub(milliseconds))
+    }
+
     /// Milliseconds from `earlier` to here. Zero if `earlier` is later: a command may carry a reading
     /// of the clock from just before the batch, and must not make every flow 49 days old.
     pub(super) const fn since(self, earlier: Self) -> u32 {

@@ -292,7 +292,10 @@ impl Router {
         let counters = self.counters().clone();
         assert!(counters.flows_new <= self.settings.new_flows_max.into());
         assert!(counters.flows_assured <= self.settings.flows_max.into());
-        let born = counters.flows_created + counters.flows_learned;
+        let born = counters.flows_created
+            + counters.flows_learned
+            + counters.flows_restored
+            + counters.flows_recalled;
         let ended = counters.flows_evicted
             + counters.flows_expired_new
             + counters.flows_expired_assured

@@ -120,28 +120,23 @@ impl FlowTable {
         self.new_slots.oldest().map(FlowSlot)
     }
 
-    /// Adds a new flow of a client that has none. `None` if there is no room: evict first.
+    /// Adds a new flow of a client that has none; its session may not be known. `None` if there is
+    /// no room: evict first.
     pub(in crate::core) fn insert_new(
         &mut self,
         listener: ListenerId,
         address: Address,
-        session: Session,
+        route: PeerIndex,
+        tag: Option<SessionTag>,
         now: Millis,
     ) -> Option<FlowSlot> {
         let slot = self.new_slots.take()?;
-        self.put(
-            slot,
-            Flow {
-                address,
-                listener,
-                state: SlotState::New,
-                route: session.route,
-                last_seen: now,
-                session: session.tag.value(),
-                ..Flow::free()
-            },
-        );
-        self.sessions.add(session);
+        let state = SlotState::New;
+        let flow = Flow { address, listener, state, route, last_seen: now, ..Flow::free() };
+        self.put(slot, flow);
+        if let Some(tag) = tag {
+            self.set_session(FlowSlot(slot), Session { route, tag });
+        }
         Some(FlowSlot(slot))
     }
 
@@ -214,6 +209,11 @@ impl FlowTable {
         let flow = &mut self.flows[slot.0 as usize];
         flow.last_seen = now;
         flow.route_heard = now;
+    }
+
+    /// The same, some time ago: in another process.
+    pub(in crate::core) fn was_heard(&mut self, slot: FlowSlot, at: Millis) {
+        self.flows[slot.0 as usize].route_heard = at;
     }
 
     /// The flow now belongs to another session of its route.
@@ -317,6 +317,11 @@ mod tests {
         Session { route: PeerIndex(1), tag: SessionTag::new(tag) }
     }
 
+    fn insert_new(table: &mut FlowTable, port: u16) -> Option<FlowSlot> {
+        let Session { route, tag } = session(7);
+        table.insert_new(LISTENER, address(port), route, Some(tag), NOW)
+    }
+
     #[test]
     fn at_most_64_bytes_per_flow() {
         for (assured_max, new_max) in [(FLOWS_DEFAULT, NEW_FLOWS_DEFAULT), (1 << 20, 1 << 16)] {
@@ -329,7 +334,7 @@ mod tests {
     #[test]
     fn a_flow_moves_from_the_new_to_the_assured_when_answered() {
         let mut table = table(2, 2);
-        let new = table.insert_new(LISTENER, address(1), session(7), NOW).unwrap();
+        let new = insert_new(&mut table, 1).unwrap();
         let assured = table.assure(new, NOW).unwrap();
         table.check();
         assert_ne!(new, assured);
@@ -343,7 +348,7 @@ mod tests {
     fn without_room_among_the_assured_a_flow_stays_new() {
         let mut table = table(1, 2);
         assert!(table.insert_assured(LISTENER, address(1), PeerIndex(0), NOW).is_some());
-        let new = table.insert_new(LISTENER, address(2), session(7), NOW).unwrap();
+        let new = insert_new(&mut table, 2).unwrap();
         assert_eq!(table.assure(new, NOW), None);
         assert_eq!(table.find(LISTENER, &address(2)), Some(new));
         assert_eq!(table.insert_assured(LISTENER, address(3), PeerIndex(0), NOW), None);
@@ -353,13 +358,13 @@ mod tests {
     #[test]
     fn the_oldest_new_flow_makes_room() {
         let mut table = table(1, 2);
-        let first = table.insert_new(LISTENER, address(1), session(7), NOW).unwrap();
+        let first = insert_new(&mut table, 1).unwrap();
         assert_eq!(table.must_evict(), None);
-        table.insert_new(LISTENER, address(2), session(7), NOW).unwrap();
-        assert_eq!(table.insert_new(LISTENER, address(3), session(7), NOW), None);
+        insert_new(&mut table, 2).unwrap();
+        assert_eq!(insert_new(&mut table, 3), None);
         assert_eq!(table.must_evict(), Some(first));
         table.remove(first);
-        assert!(table.insert_new(LISTENER, address(3), session(7), NOW).is_some());
+        assert!(insert_new(&mut table, 3).is_some());
         assert_eq!(table.session_addresses(session(7)), 2);
         table.check();
     }
