@@ -4,8 +4,6 @@
 pub(crate) mod args;
 mod dashboard;
 pub(crate) mod show;
-mod table;
-pub(crate) mod words;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -15,10 +13,9 @@ use anyhow::{Context as _, bail};
 use relay::control::admin::protocol::{Done, Flows, Found, Peers, Request, Status, Traced};
 use relay::control::config::{Config, ENVIRONMENT_PREFIX};
 use relay::control::decode::Decoded;
-use relay::control::relay::ReloadReport;
 use serde_json::Value;
 use service::admin::Client;
-use service::config::Sources;
+use service::config::{ReloadReport, Sources};
 use service::exit;
 
 use args::{Ctl, Question};
@@ -55,7 +52,7 @@ pub(crate) fn run(ctl: &Ctl) -> anyhow::Result<()> {
         Question::Drain | Question::Undrain => {
             exit::print(&format!("{}\n", client.call::<Done>(&request)?.done))
         }
-        Question::Reload => exit::print(&show::reloaded(&client.call::<ReloadReport>(&request)?)),
+        Question::Reload => exit::print(&client.call::<ReloadReport>(&request)?.to_string()),
         Question::Decode { .. } => exit::print(&show::decoded(&client.call::<Decoded>(&request)?)),
         Question::Trace(_) => exit::print(&show::traced(&client.call::<Traced>(&request)?)),
     }

@@ -14,6 +14,7 @@
 //! A process defines a struct, implements [`Schema`] for it and calls [`Sources::load`].
 
 pub mod change;
+mod cores;
 mod deserialize;
 pub mod duration;
 mod node;
@@ -27,7 +28,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use change::{Change, Changes};
+pub use change::{Change, Changes, ReloadReport};
+pub use cores::{CPU_MAX, Cpus, Threads};
 pub use problem::{ConfigError, Origin, Problem, Problems};
 
 use node::Node;

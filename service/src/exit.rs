@@ -8,9 +8,13 @@
 //!
 //! clap exits with 2 on bad flags too, and systemd can be told: `RestartPreventExitStatus=2`.
 
+mod abort;
+
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+
+pub use abort::AbortOnPanic;
 
 use crate::config::ConfigError;
 

@@ -8,6 +8,10 @@
 //! for the health of anything behind it. `/ready` fails while it should get no new work, such as
 //! when draining.
 
+mod ticking;
+
+pub use ticking::ticking;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

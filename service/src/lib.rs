@@ -10,6 +10,8 @@
 //!                       ├ notify ── systemd: ready, reloading, stopping, watchdog
 //!                       ├ admin ─── Unix socket for `ctl`, one JSON line each way
 //!                       ├ http ──── /metrics, /live, /ready
+//!                       ├ metrics ─ declared once; written and documented from that
+//!                       ├ show ──── tables, numbers and times for people
 //!                       ├ build ─── who am I: version, revision, compiler, kernel
 //!                       └ network ─ networks, and addresses nobody is sent to by accident
 //! ```
@@ -22,6 +24,8 @@ pub mod exit;
 pub mod http;
 pub mod keyfile;
 pub mod log;
+pub mod metrics;
 pub mod network;
 pub mod notify;
+pub mod show;
 pub mod signal;

@@ -9,17 +9,18 @@ mod cluster;
 pub mod limits;
 mod remarks;
 mod sections;
-mod workers;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use service::config::{Changes, Key, Problems, Schema};
+use service::config::{Changes, Cpus, Key, Problems, Schema, Threads};
 
 pub use cluster::{Cluster, Resolution, Resolve, Transceiver};
 pub use sections::{Admin, Buffers, Drain, Flows, Http, Log, Tunnel};
-pub use workers::{Cpus, Workers};
+
+/// How many threads do the work.
+pub type Workers = Threads<{ limits::WORKERS_MAX }>;
 
 /// What the names of the relay's environment variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "RINGWAY_";

@@ -8,11 +8,8 @@
 mod declare;
 pub mod document;
 mod registry;
-#[cfg(test)]
-mod strict;
-mod text;
 
-pub use declare::{Declaration, Kind, all};
+pub use declare::all;
 
 use super::names::Names;
 use super::peers::{self, Peer};
@@ -20,9 +17,9 @@ use super::relay::Relay;
 use crate::worker::{Histogram, Numbers};
 use registry::{Registry, Whole};
 use service::build::Build;
+use service::metrics::{Row, Text, ratio, scaled};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use text::{Text, scaled};
 
 /// How often what cannot be read at a scrape is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
@@ -119,12 +116,6 @@ impl Samples {
     }
 }
 
-/// A part of a whole; zero if there is no whole.
-#[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-pub(super) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
 /// Everything that one scrape shows.
 struct Scrape<'a> {
     numbers: &'a [Numbers],
@@ -166,7 +157,7 @@ impl Exposition {
 }
 
 fn write_seconds(text: &mut Text, workers: &[Numbers]) {
-    let mut family = |row: &declare::Row, value: fn(&Numbers) -> f64| {
+    let mut family = |row: &Row, value: fn(&Numbers) -> f64| {
         text.family(row);
         for (worker, numbers) in workers.iter().enumerate() {
             text.sample(row.name, &[("worker", &worker.to_string())], value(numbers));
@@ -178,10 +169,12 @@ fn write_seconds(text: &mut Text, workers: &[Numbers]) {
 
 fn write_histograms(text: &mut Text, workers: &[Numbers]) {
     type Written = [u64; Histogram::LEN];
-    let mut family = |row: &declare::Row, unit, written: fn(&Numbers) -> &Written| {
+    let mut family = |row: &Row, unit, written: fn(&Numbers) -> &Written| {
         text.family(row);
         for (worker, numbers) in workers.iter().enumerate() {
-            text.histogram(row, &worker.to_string(), written(numbers), unit);
+            let labels = [("worker", worker.to_string())];
+            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+            text.histogram(row.name, &labels, written(numbers), Histogram::bound, unit);
         }
     };
     family(&declare::BATCH, 1.0, |numbers| &numbers.batch);
@@ -195,7 +188,7 @@ fn write_peers(text: &mut Text, peers: &[Peer]) {
         shown.sort_by_key(|peer| std::cmp::Reverse(peer.flows));
         shown.truncate(PEERS_SHOWN_MAX);
     }
-    let mut family = |row: &declare::Row, value: fn(&Peer) -> Option<f64>| {
+    let mut family = |row: &Row, value: fn(&Peer) -> Option<f64>| {
         text.family(row);
         for peer in &shown {
             let Some(value) = value(peer) else { continue };

@@ -5,8 +5,7 @@ use super::convert;
 use super::fleet::{Fleet, FleetError};
 use super::start::EngineChoice;
 use crate::core::{Command, Reply};
-use serde::{Deserialize, Serialize};
-use service::config::{Loaded, Sources};
+use service::config::{Loaded, ReloadReport, Sources};
 use service::keyfile;
 use service::log::Log;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,19 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use wire::keyring::Keyring;
-
-/// What a reload did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReloadReport {
-    /// The configuration's number from now on.
-    pub generation: u64,
-    /// What has changed and is in effect.
-    pub live: Vec<String>,
-    /// What has changed in the file and takes a restart.
-    pub needs_restart: Vec<String>,
-    /// What an operator may want to know about the file.
-    pub warnings: Vec<String>,
-}
 
 struct Current {
     config: Arc<Config>,

@@ -3,7 +3,7 @@
 //! Everything that can fail does so before the first thread runs, so a relay either starts whole or
 //! says why it does not.
 
-use super::config::{Config, Workers};
+use super::config::Config;
 use super::convert;
 use super::fleet::{Fleet, Member};
 use crate::core::{Clusters, Random, Router};
@@ -11,10 +11,11 @@ use crate::worker::{Orders, Parts, Room, Slot, Worker};
 use anyhow::{Context as _, Result};
 use engine::sockets::{self, BoundSocket, SocketSettings};
 use engine::{Engine, EngineKind, LinkSettings, LinkSocket, OutboxSettings, affinity};
+use service::exit::AbortOnPanic;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::{io, process, thread};
+use std::{io, thread};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use wire::keyring::Keyring;
@@ -45,10 +46,7 @@ pub(super) fn start(
     keyring: &Arc<Keyring>,
 ) -> Result<Started> {
     let cpus = cpus(config)?;
-    let workers = match config.workers {
-        Workers::Auto => cpus.len().min(usize::from(config.workers.count_max())),
-        Workers::Count(count) => usize::from(count),
-    };
+    let workers = config.workers.on(cpus.len());
     if workers > cpus.len() {
         warn!(workers, cpus = cpus.len(), "more workers than cores: some share one");
     }
@@ -201,53 +199,4 @@ fn spawn(
         result
     });
     Ok(Member { desk, slot, thread: thread.context("Failed to start a worker's thread")? })
-}
-
-/// Ends the process when its thread panics. The panic's message is on stderr by then.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            process::abort();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::{Command, Stdio};
-
-    const SIGABRT: i32 = 6;
-    const CHILD: &str = "RINGWAY_TEST_PANIC_CHILD";
-
-    /// A relay that has silently lost a core drops a share of all calls. Runs itself once more, as
-    /// the process that is to end.
-    #[test]
-    fn a_panic_in_a_worker_ends_the_process() {
-        if std::env::var_os(CHILD).is_some() {
-            let worker = thread::spawn(|| {
-                let _loud = AbortOnPanic;
-                panic!("as a worker might");
-            });
-            let _ = worker.join();
-            return;
-        }
-        let test = thread::current().name().unwrap_or_default().to_owned();
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &test])
-            .env(CHILD, "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert_eq!(status.signal(), Some(SIGABRT));
-    }
-
-    #[test]
-    fn a_worker_that_ends_well_ends_nothing_else() {
-        thread::spawn(|| drop(AbortOnPanic)).join().unwrap();
-    }
 }

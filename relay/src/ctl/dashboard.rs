@@ -3,8 +3,8 @@
 use relay::control::admin::protocol::{Drops, Status, WorkerStatus};
 use relay::control::peers::Peer;
 
-use super::table::{Side, Table};
-use super::words::{percent, round_trip, short, span};
+use service::show::words::{percent, round_trip, short, span};
+use service::show::{Side, Table};
 
 /// Reasons for drops on the screen. The rest is in metrics, and in the JSON.
 const DROPS_SHOWN: usize = 8;

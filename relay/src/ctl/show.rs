@@ -2,11 +2,10 @@
 
 use relay::control::admin::protocol::{Flow, Flows, Found, Peers, Traced};
 use relay::control::decode::{Decoded, Judgement};
-use relay::control::relay::ReloadReport;
+use service::show::words::{date, millis, span};
+use service::show::{Side, Table};
 
 use super::dashboard::peers_table;
-use super::table::{Side, Table};
-use super::words::{date, millis, span};
 
 /// A page of flows, and how to get the next.
 pub(crate) fn flows(flows: &Flows) -> String {
@@ -63,25 +62,6 @@ pub(crate) fn peers(peers: &Peers) -> String {
         return "no shards yet: none is listed, and none was needed\n".to_owned();
     }
     peers_table(peers.peers.iter())
-}
-
-/// What a reload did.
-pub(crate) fn reloaded(report: &ReloadReport) -> String {
-    let mut text = format!("configuration {} is in effect\n", report.generation);
-    if report.live.is_empty() && report.needs_restart.is_empty() {
-        text.push_str("nothing has changed\n");
-    }
-    let parts = [
-        ("changed", &report.live),
-        ("takes a restart", &report.needs_restart),
-        ("note", &report.warnings),
-    ];
-    for (what, lines) in parts {
-        for line in lines {
-            text.push_str(&format!("{what}: {line}\n"));
-        }
-    }
-    text
 }
 
 /// What a ufrag says.
@@ -190,21 +170,6 @@ expires      2026-11-21 06:40:00 UTC, in 3h 12m
         assert_eq!(decoded(&sample), expected);
         let expired = Decoded { expires_in: -300, validity: Judgement::Expired, ..sample };
         assert!(decoded(&expired).ends_with("UTC, expired 5m 0s ago\n"));
-    }
-
-    #[test]
-    fn a_reload_in_words() {
-        let report = ReloadReport {
-            generation: 3,
-            live: vec!["flows.idle_new: \"10s\" -> \"5s\"".into()],
-            needs_restart: vec!["workers: 1 -> 2".into()],
-            warnings: Vec::new(),
-        };
-        let expected = "configuration 3 is in effect\nchanged: flows.idle_new: \"10s\" -> \"5s\"\n\
-                        takes a restart: workers: 1 -> 2\n";
-        assert_eq!(reloaded(&report), expected);
-        let report = ReloadReport { live: Vec::new(), needs_restart: Vec::new(), ..report };
-        assert!(reloaded(&report).ends_with("nothing has changed\n"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use super::{Key, Reload, Schema};
@@ -64,6 +64,39 @@ impl Changes {
     }
 }
 
+/// What a reload did. Displays as lines for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// The configuration's number from now on.
+    pub generation: u64,
+    /// What has changed and is in effect.
+    pub live: Vec<String>,
+    /// What has changed in the file and takes a restart.
+    pub needs_restart: Vec<String>,
+    /// What an operator may want to know about the file.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Display for ReloadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "configuration {} is in effect", self.generation)?;
+        if self.live.is_empty() && self.needs_restart.is_empty() {
+            writeln!(f, "nothing has changed")?;
+        }
+        let parts = [
+            ("changed", &self.live),
+            ("takes a restart", &self.needs_restart),
+            ("note", &self.warnings),
+        ];
+        for (what, lines) in parts {
+            for line in lines {
+                writeln!(f, "{what}: {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Every leaf of a configuration: its dotted key and its value as TOML. What has no value (`None`)
 /// is not there.
 pub fn flattened<T: Serialize>(config: &T) -> BTreeMap<String, String> {
@@ -109,4 +142,24 @@ fn reload(keys: &[Key], path: &str) -> Reload {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
     keys.iter().find(holds).map_or(Reload::Restart, |key| key.reload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_in_words() {
+        let report = ReloadReport {
+            generation: 3,
+            live: vec!["flows.idle_new: \"10s\" -> \"5s\"".into()],
+            needs_restart: vec!["workers: 1 -> 2".into()],
+            warnings: Vec::new(),
+        };
+        let expected = "configuration 3 is in effect\nchanged: flows.idle_new: \"10s\" -> \"5s\"\n\
+                        takes a restart: workers: 1 -> 2\n";
+        assert_eq!(report.to_string(), expected);
+        let report = ReloadReport { live: Vec::new(), needs_restart: Vec::new(), ..report };
+        assert!(report.to_string().ends_with("nothing has changed\n"));
+    }
 }

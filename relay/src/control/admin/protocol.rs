@@ -6,8 +6,8 @@
 use crate::control::decode::Decoded;
 use crate::control::names::NamedRoute;
 use crate::control::peers::Peer;
-use crate::control::relay::ReloadReport;
 use serde::{Deserialize, Serialize};
+use service::config::ReloadReport;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;

@@ -4,12 +4,12 @@
 //! worker publishes ten times a second, which would otherwise be an error of ten percent.
 
 use super::protocol::{Drops, Status, WorkerStatus};
-use crate::control::metrics::ratio;
 use crate::control::peers::Peer;
 use crate::control::relay::Relay;
 use crate::core::{Counters, DropReason};
 use crate::worker::Numbers;
 use service::build::{self, Build};
+use service::metrics::ratio;
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 

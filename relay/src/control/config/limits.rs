@@ -11,9 +11,6 @@ pub const LISTEN_MAX: usize = 16;
 /// Workers. One moves some hundred thousand packets a second; the network card ends before this.
 pub const WORKERS_MAX: u16 = 64;
 
-/// The highest core number: the kernel's `CPU_SETSIZE` less one.
-pub const CPU_MAX: u16 = 1023;
-
 /// Coalescing, in microseconds: a tenth of a voice frame. More would be heard, not just measured.
 pub const COALESCE_US_MAX: u32 = 2_000;
 

@@ -3,61 +3,18 @@
 
 use crate::core::{Counters, SeriesKind};
 use engine::Statistics;
-
-/// What kind of number a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It only grows.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-    /// Counts by size.
-    Histogram,
-}
-
-impl Kind {
-    /// As the text format says it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
-/// One metric.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Declaration {
-    /// Its name, unit last.
-    pub name: String,
-    /// What kind of number it is.
-    pub kind: Kind,
-    /// Its labels.
-    pub labels: Vec<&'static str>,
-    /// What it says.
-    pub help: String,
-}
-
-/// A metric that is declared by hand.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Row {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) labels: &'static [&'static str],
-    pub(super) help: &'static str,
-}
+use service::metrics::{Declaration, Kind, Row};
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Row {
-    Row { name, kind: Kind::Counter, labels, help }
+    Row::counter(name, labels, help)
 }
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Row {
-    Row { name, kind: Kind::Gauge, labels, help }
+    Row::gauge(name, labels, help)
 }
 
 const fn histogram(name: &'static str, help: &'static str) -> Row {
-    Row { name, kind: Kind::Histogram, labels: WORKER, help }
+    Row::histogram(name, WORKER, help)
 }
 
 const WORKER: &[&str] = &["worker"];
@@ -187,12 +144,7 @@ pub fn all() -> Vec<Declaration> {
         let name = series.name.to_owned();
         all.push(Declaration { name, kind, labels, help: series.help.to_owned() });
     }
-    all.extend(BY_HAND.iter().map(|row| Declaration {
-        name: row.name.to_owned(),
-        kind: row.kind,
-        labels: row.labels.to_vec(),
-        help: row.help.to_owned(),
-    }));
+    all.extend(BY_HAND.iter().map(Declaration::from));
     all.extend(Statistics::ROWS.iter().map(|(field, help)| Declaration {
         name: engine_name(field),
         kind: Kind::Counter,
@@ -208,18 +160,6 @@ mod tests {
 
     #[test]
     fn names_are_distinct_and_follow_the_rules() {
-        let all = all();
-        for (index, metric) in all.iter().enumerate() {
-            let name = metric.name.as_str();
-            assert!(name.starts_with("relay_"), "{name}");
-            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            assert!(metric.help.ends_with('.'), "{name}: {}", metric.help);
-            assert!(!metric.help.contains("  "), "{name}: {}", metric.help);
-            assert!(all[index + 1..].iter().all(|other| other.name != name), "{name} twice");
-            for unit in ["_ms", "_us", "_ns", "millis", "micros"] {
-                assert!(!name.contains(unit), "{name}: base units only");
-            }
-        }
+        service::metrics::strict::check_declarations("relay_", &all());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::declare;
 use crate::core::DropReason;
+use service::metrics::{cell, markdown};
 
 const HEAD: &str = "\
 <!-- Generated from relay/src/control/metrics and relay/src/core. To renew it:
@@ -27,24 +28,13 @@ logged per packet.
 /// The text of the page.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
-    page.push_str("| metric | kind | labels | meaning |\n|---|---|---|---|\n");
-    for metric in declare::all() {
-        let labels = metric.labels.join(", ");
-        let help = cell(&metric.help);
-        let row = format!("| `{}` | {} | {labels} | {help} |\n", metric.name, metric.kind.as_str());
-        page.push_str(&row);
-    }
+    page.push_str(&markdown(&declare::all()));
     page.push_str(DROPS);
     page.push_str("| reason | meaning |\n|---|---|\n");
     for reason in DropReason::ALL {
         page.push_str(&format!("| `{}` | {} |\n", reason.as_str(), cell(reason.meaning())));
     }
     page
-}
-
-/// A text that cannot end its cell.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
 }
 
 #[cfg(test)]

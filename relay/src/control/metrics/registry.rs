@@ -1,13 +1,14 @@
 //! The metrics that the exporter holds: a handle for each series, made once, so that every series
 //! is there from the start with zero.
 
-use super::declare::{self, Declaration, Kind};
+use super::declare;
 use crate::core::{Counters, SeriesKind};
 use crate::worker::Numbers;
 use engine::Statistics;
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use service::build::Build;
+use service::metrics::{Declaration, Kind, scaled};
 use std::time::Duration;
 
 const METADATA: Metadata<'static> = Metadata::new("relay", Level::INFO, None);
@@ -138,7 +139,7 @@ impl Worker {
         }
         self.busy.set(busy);
         self.tick_age.set(age.as_secs_f64());
-        self.coalesce.set(super::text::scaled(numbers.own.coalesce_now_us, 1e-6));
+        self.coalesce.set(scaled(numbers.own.coalesce_now_us, 1e-6));
         self.allocations.absolute(numbers.own.allocations);
         self.drops_public.absolute(numbers.own.kernel_drops_public);
         self.drops_tunnel.absolute(numbers.own.kernel_drops_tunnel);

@@ -1,9 +1,9 @@
 //! The text of a scrape, read by strict rules.
 
-use super::strict::{Family, parse};
 use super::*;
 use crate::control::peers::{merge, tests::info};
 use crate::core::{Counters, DropReason};
+use service::metrics::strict::{Family, parse};
 use std::collections::BTreeMap;
 
 const REASON: &str = "io_uring is \"forbidden\" here:\n sysctl kernel.io_uring_disabled is 2";

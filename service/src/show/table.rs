@@ -2,7 +2,7 @@
 
 /// How a column's cells stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
     /// Words.
     Left,
     /// Numbers.
@@ -11,25 +11,26 @@ pub(crate) enum Side {
 
 /// A table with a line of titles.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(crate) fn new(columns: impl IntoIterator<Item = (&'static str, Side)>) -> Self {
+    /// A table with these columns and no lines yet.
+    pub fn new(columns: impl IntoIterator<Item = (&'static str, Side)>) -> Self {
         Self { columns: columns.into_iter().collect(), rows: Vec::new() }
     }
 
     /// Adds a line: a cell for each column.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let row: Vec<_> = cells.into_iter().collect();
         debug_assert_eq!(row.len(), self.columns.len(), "a cell for each column");
         self.rows.push(row);
     }
 
     /// The text, each line behind `indent`.
-    pub(crate) fn text(&self, indent: &str) -> String {
+    pub fn text(&self, indent: &str) -> String {
         let titles: Vec<String> =
             self.columns.iter().map(|(title, _)| (*title).to_owned()).collect();
         let lines = || std::iter::once(&titles).chain(&self.rows);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A rate or count in three digits: `0`, `7.5`, `950`, `1.2k`, `48M`.
-pub(crate) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let mut value = value;
     let mut unit = 0;
     // 999.5 and more would be printed as 1000.
@@ -19,12 +19,12 @@ pub(crate) fn short(value: f64) -> String {
 const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
 
 /// A share as a percentage.
-pub(crate) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
 /// A time in its two largest units: `3h 12m`, `5m 0s`, `42s`.
-pub(crate) fn span(seconds: u64) -> String {
+pub fn span(seconds: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
     let largest = UNITS.iter().position(|(_, length)| seconds >= *length).unwrap_or(3);
     let (name, length) = UNITS[largest];
@@ -36,7 +36,7 @@ pub(crate) fn span(seconds: u64) -> String {
 }
 
 /// Milliseconds: below a minute with a digit behind the point, else as [`span`].
-pub(crate) fn millis(ms: u32) -> String {
+pub fn millis(ms: u32) -> String {
     if ms < 60_000 {
         format!("{:.1}s", f64::from(ms) / 1_000.0)
     } else {
@@ -45,12 +45,12 @@ pub(crate) fn millis(ms: u32) -> String {
 }
 
 /// Microseconds as milliseconds, as round trips are told.
-pub(crate) fn round_trip(us: Option<u32>) -> String {
+pub fn round_trip(us: Option<u32>) -> String {
     us.map_or_else(|| "-".to_owned(), |us| format!("{:.2} ms", f64::from(us) / 1_000.0))
 }
 
 /// A moment in UTC: `2026-11-21 06:40:00 UTC`.
-pub(crate) fn date(unix_seconds: u64) -> String {
+pub fn date(unix_seconds: u64) -> String {
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);

@@ -1,33 +1,43 @@
-//! How many workers, and on which cores: values with more than one way to write them.
+//! How many threads, and on which cores: values with more than one way to write them.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::limits::{CPU_MAX, WORKERS_MAX};
+/// The highest core number: the kernel's `CPU_SETSIZE` less one.
+pub const CPU_MAX: u16 = 1023;
 
-/// How many threads do the work: `"auto"` or a number.
+/// How many threads do the work: `"auto"` or a number from 1 to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Workers {
-    /// One for each core in `cpus`, or else in the process's cpuset.
+pub enum Threads<const MAX: u16> {
+    /// One for each core that may be used.
     Auto,
-    /// So many, from 1 to [`WORKERS_MAX`].
+    /// So many.
     Count(u16),
 }
 
-impl Workers {
-    /// The most workers that this can mean.
+impl<const MAX: u16> Threads<MAX> {
+    /// The most threads that this can mean.
     #[must_use]
     pub fn count_max(self) -> u16 {
         match self {
-            Self::Auto => WORKERS_MAX,
+            Self::Auto => MAX,
             Self::Count(count) => count,
+        }
+    }
+
+    /// The number of threads where so many cores may be used.
+    #[must_use]
+    pub fn on(self, cpus: usize) -> usize {
+        match self {
+            Self::Auto => cpus.min(usize::from(MAX)),
+            Self::Count(count) => usize::from(count),
         }
     }
 }
 
-impl Serialize for Workers {
+impl<const MAX: u16> Serialize for Threads<MAX> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Auto => serializer.serialize_str("auto"),
@@ -36,35 +46,35 @@ impl Serialize for Workers {
     }
 }
 
-impl<'de> Deserialize<'de> for Workers {
+impl<'de, const MAX: u16> Deserialize<'de> for Threads<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Auto;
-        impl Visitor<'_> for Auto {
-            type Value = Workers;
+        struct Auto<const MAX: u16>;
+        impl<const MAX: u16> Visitor<'_> for Auto<MAX> {
+            type Value = Threads<MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "\"auto\" or 1..={WORKERS_MAX}")
+                write!(f, "\"auto\" or 1..={MAX}")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Workers, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<Threads<MAX>, E> {
                 if text == "auto" {
-                    return Ok(Workers::Auto);
+                    return Ok(Threads::Auto);
                 }
                 Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
 
-            fn visit_i64<E: Error>(self, count: i64) -> Result<Workers, E> {
+            fn visit_i64<E: Error>(self, count: i64) -> Result<Threads<MAX>, E> {
                 match u16::try_from(count) {
-                    Ok(count @ 1..=WORKERS_MAX) => Ok(Workers::Count(count)),
+                    Ok(count) if (1..=MAX).contains(&count) => Ok(Threads::Count(count)),
                     _ => Err(E::invalid_value(serde::de::Unexpected::Signed(count), &self)),
                 }
             }
         }
-        deserializer.deserialize_any(Auto)
+        deserializer.deserialize_any(Auto::<MAX>)
     }
 }
 
-/// Core numbers, each once, in the order of the workers: `[2, 3]`, or as the kernel writes them,
+/// Core numbers, each once, in the order of the threads: `[2, 3]`, or as the kernel writes them,
 /// `"2-3,8"`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cpus(Vec<u16>);

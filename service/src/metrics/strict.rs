@@ -1,19 +1,22 @@
 //! The text format of Prometheus, read as strictly as it is written down (exposition formats,
-//! "text-based format"): for tests.
+//! "text-based format"), and the rules for names: for tests, so it panics with what is wrong.
 
+use super::{Declaration, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A metric as the text has it.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Family {
-    pub(super) kind: String,
-    pub(super) help: String,
+pub struct Family {
+    /// Its kind.
+    pub kind: String,
+    /// What it says.
+    pub help: String,
     /// Value by full series: `name{label="value"}`, labels sorted.
-    pub(super) samples: BTreeMap<String, f64>,
+    pub samples: BTreeMap<String, f64>,
 }
 
 /// Reads a whole text. Panics with the line that breaks a rule.
-pub(super) fn parse(text: &str) -> BTreeMap<String, Family> {
+pub fn parse(text: &str) -> BTreeMap<String, Family> {
     assert!(text.ends_with('\n'), "the last line must end");
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut current = String::new();
@@ -130,5 +133,21 @@ fn check_histogram(family: &Family) {
         assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{labels}: {buckets:?}");
         assert_eq!(buckets.last().map(|last| last.0), Some(f64::INFINITY), "{labels}");
         assert_eq!(buckets.last().map(|last| last.1), counts.get(labels).copied(), "{labels}");
+    }
+}
+
+/// Metrics have distinct names that follow the rules, all begin with `prefix`, and are explained.
+pub fn check_declarations(prefix: &str, all: &[Declaration]) {
+    for (index, metric) in all.iter().enumerate() {
+        let name = metric.name.as_str();
+        assert!(name.starts_with(prefix), "{name}");
+        assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert!(metric.help.ends_with('.'), "{name}: {}", metric.help);
+        assert!(!metric.help.contains("  "), "{name}: {}", metric.help);
+        assert!(all[index + 1..].iter().all(|other| other.name != name), "{name} twice");
+        for unit in ["_ms", "_us", "_ns", "millis", "micros"] {
+            assert!(!name.contains(unit), "{name}: base units only");
+        }
     }
 }
