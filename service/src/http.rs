@@ -1,20 +1,23 @@
 //! The process's own small HTTP listener: `/metrics`, `/live`, `/ready`.
 //!
-//! It stands beside whatever else the process serves and shares nothing with it, so that a flood
-//! elsewhere cannot make a healthy process look dead. Connections are bounded in number and age; a
-//! prober or scraper that needs more is broken.
+//! It stands beside whatever else the process serves and shares nothing with it but the code of
+//! [`Listener`], so that a flood elsewhere cannot make a healthy process look dead. Connections are
+//! bounded in number and age; a prober or scraper that needs more is broken.
 //!
 //! What the answers mean: `/live` fails only when the process is stuck and should be killed, never
 //! for the health of anything behind it. `/ready` fails while it should get no new work, such as
 //! when draining.
 
+mod listener;
 mod ticking;
 
+pub use listener::{Bounds, Connections, Listener, Peer, counted_as};
 pub use ticking::ticking;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +27,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
-
-use crate::log::Sparing;
 
 /// Connections at a time; those above wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -39,6 +34,8 @@ const CONNECTIONS_MAX: usize = 32;
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// The longest life of a connection, however busy. Scrapers reconnect.
 const CONNECTION_TIME: Duration = Duration::from_secs(300);
+/// A request's head is shorter.
+const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// The content type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -58,79 +55,51 @@ pub trait Pages: Send + Sync + 'static {
 
 /// A listener that is bound.
 #[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
-    limits: Limits,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    connections_max: usize,
-    header_time: Duration,
-    connection_time: Duration,
-}
+pub struct Server(Listener);
 
 impl Server {
     /// Binds. Port 0 means any.
     pub async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).await.with_context(|| {
+        let listener = Listener::bind(address, bounds()).await.with_context(|| {
             format!("Failed to listen on http://{address} (http.listen), for metrics and health")
         })?;
-        let limits = Limits {
-            connections_max: CONNECTIONS_MAX,
-            header_time: HEADER_TIME,
-            connection_time: CONNECTION_TIME,
-        };
-        Ok(Self { listener, limits })
+        Ok(Self(listener))
+    }
+
+    /// Takes over a listener, such as that of the process before. What waits in its queue is served.
+    pub fn take_over(listener: std::net::TcpListener) -> anyhow::Result<Self> {
+        listener.set_nonblocking(true).context("Failed to take over the HTTP listener")?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .context("Failed to take over the HTTP listener")?;
+        Ok(Self(Listener::new(listener, bounds())))
+    }
+
+    /// The listening socket once more, for a process that is to take over.
+    pub fn listener(&self) -> anyhow::Result<OwnedFd> {
+        self.0.socket().context("Failed to keep the HTTP listener")
     }
 
     /// The address, with the port that was chosen.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.0.local_addr()
     }
 
     /// Serves until the future is dropped, which is how to stop.
     pub async fn serve<P: Pages>(self, pages: Arc<P>) {
-        static ACCEPT_FAILED: Sparing = Sparing::once_a_minute();
-        let router = router(pages);
-        let places = Arc::new(Semaphore::new(self.limits.connections_max));
-        // Dropped together with this future, and with it all connections.
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            // A place first: who finds none waits unaccepted, and costs us nothing. The semaphore
-            // is never closed, so there is no error to handle.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), self.limits, place));
-                }
-                Err(error) => {
-                    if let Some(suppressed) = ACCEPT_FAILED.admit() {
-                        tracing::warn!(%error, suppressed, "the health listener accepts nobody");
-                    }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        self.0.serve(router(pages)).await;
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    limits: Limits,
-    _place: OwnedSemaphorePermit,
-) {
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(16 << 10)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // What a peer does wrong is its own affair, and it is gone.
-    let _ = timeout(limits.connection_time, serving).await;
+fn bounds() -> Bounds {
+    Bounds {
+        connections_max: CONNECTIONS_MAX,
+        // A scraper and its probers often have one address.
+        connections_per_address_max: CONNECTIONS_MAX,
+        proxies: Arc::default(),
+        header_time: HEADER_TIME,
+        head_bytes_max: HEAD_BYTES_MAX,
+        connection_time: CONNECTION_TIME,
+    }
 }
 
 /// The pages as a router, for a process that already serves HTTP and wants them there too.
@@ -177,6 +146,8 @@ mod tests {
     use std::sync::Mutex;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -199,9 +170,9 @@ mod tests {
         }
     }
 
-    async fn run(limits: impl FnOnce(&mut Limits)) -> (SocketAddr, Arc<Sample>) {
+    async fn run(limits: impl FnOnce(&mut Bounds)) -> (SocketAddr, Arc<Sample>) {
         let mut server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        limits(&mut server.limits);
+        limits(server.0.bounds_mut());
         let address = server.local_addr().unwrap();
         let pages = Arc::new(Sample::default());
         tokio::spawn(server.serve(Arc::clone(&pages)));
