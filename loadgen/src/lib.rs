@@ -11,6 +11,13 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod flows;
+pub mod host;
+pub mod measure;
+pub mod plan;
+pub mod sink;
+pub mod slo;
+pub mod target;
 #[cfg(test)]
 #[path = "../tests/support/answerer.rs"]
 mod testing;

@@ -1,0 +1,462 @@
+//! The flows of one thread as a state machine: what to send when, and what became of it. No clock
+//! and no socket.
+//!
+//! ```text
+//!   arrival ─► checking ──answered──► live ──leaves──► closing ──settled──► gone
+//!                 │                    │                  ▲
+//!                 └── no answer ───────┴─ consent expired ┘
+//! ```
+
+mod flow;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use wire::demux::PacketClass;
+use wire::stun::{Kind, Message};
+
+use super::packet::{self, Media, Transaction};
+use super::profile::Profile;
+use super::sessions::Sessions;
+use crate::measure::{Arrival, MILLISECOND, Measurement, Nanoseconds, SECOND, nanoseconds, record};
+use crate::slo::SETUP_PHASE;
+use flow::{Flow, State};
+
+/// What flows do.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What they send.
+    pub profile: Profile,
+    /// A packet that is not back after this long is lost.
+    pub allowed: Duration,
+    /// Time between two checks of consent: Chrome's.
+    pub check_interval: Duration,
+    /// A flow whose checks have not been answered for this long stops (RFC 7675 section 5.1).
+    pub consent: Duration,
+    /// A flow whose first check has not been answered by then has failed.
+    pub setup: Duration,
+}
+
+impl Settings {
+    /// The usual ones.
+    #[must_use]
+    pub const fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            allowed: Duration::from_secs(2),
+            check_interval: Duration::from_millis(2_500),
+            consent: Duration::from_secs(30),
+            setup: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How much load is wanted, from some time on.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Load {
+    /// Flows at a time.
+    pub flows: u32,
+    /// When that begins.
+    pub from: Nanoseconds,
+    /// Over how long missing ones arrive.
+    pub spread: Nanoseconds,
+    /// Time between two flows that leave for new ones; none do if it is zero.
+    pub churn_interval: Nanoseconds,
+}
+
+/// A packet to be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Whose.
+    pub flow: u32,
+    /// How long it is.
+    pub length: usize,
+    slot: Option<u64>,
+}
+
+/// Something that happens at regular times.
+#[derive(Debug, Clone, Copy)]
+struct Rhythm {
+    next: Nanoseconds,
+    interval: Nanoseconds,
+}
+
+/// The flows of one thread.
+#[derive(Debug)]
+pub struct Generator {
+    settings: Settings,
+    sessions: Sessions,
+    run: u32,
+    /// Slots between sending and judgement.
+    allowed_slots: u64,
+    flows: Vec<Flow>,
+    /// Places of flows that are gone.
+    free: Vec<u32>,
+    /// When which flow is next to be visited; an entry whose token is old is void.
+    visits: BinaryHeap<Reverse<(Nanoseconds, u32, u32)>>,
+    /// Those that have not left, oldest first, with their generation.
+    population: VecDeque<(u32, u32)>,
+    wanted: u32,
+    arrivals: Rhythm,
+    departures: Option<Rhythm>,
+    window: Measurement,
+}
+
+/// The first check is repeated after this long, then after twice as long (RFC 8489 section 6.2.1).
+const CHECK_RETRY: Nanoseconds = 250 * MILLISECOND;
+const CHECK_RETRY_MAX: Nanoseconds = 2 * SECOND;
+
+impl Generator {
+    /// No flows yet. `run` tells this generator's packets from those of others.
+    #[must_use]
+    pub fn new(settings: Settings, sessions: Sessions, run: u32) -> Self {
+        let slots = settings.allowed.as_nanos() / settings.profile.slot().as_nanos().max(1);
+        Self {
+            settings,
+            sessions,
+            run,
+            allowed_slots: u64::try_from(slots).unwrap_or(u64::MAX).max(1),
+            flows: Vec::new(),
+            free: Vec::new(),
+            visits: BinaryHeap::new(),
+            population: VecDeque::new(),
+            wanted: 0,
+            arrivals: Rhythm { next: 0, interval: 0 },
+            departures: None,
+            window: Measurement::default(),
+        }
+    }
+
+    /// Sets how much load is wanted from now on.
+    pub fn set_load(&mut self, load: Load) {
+        self.wanted = load.flows;
+        let missing = u64::from(load.flows).saturating_sub(self.population.len() as u64);
+        self.arrivals =
+            Rhythm { next: load.from, interval: load.spread.checked_div(missing).unwrap_or(0) };
+        self.departures = (load.churn_interval > 0).then(|| Rhythm {
+            next: load.from + load.spread + load.churn_interval,
+            interval: load.churn_interval,
+        });
+    }
+
+    /// Flows that have not left.
+    #[must_use]
+    pub fn active(&self) -> u32 {
+        u32::try_from(self.population.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether nothing is left to do: no flow, and none wanted.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.wanted == 0 && self.free.len() == self.flows.len()
+    }
+
+    /// When [`Generator::poll`] next has something to do.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Nanoseconds> {
+        let visit = self.visits.peek().map(|Reverse((due, ..))| *due);
+        let arrival = (self.active() < self.wanted).then_some(self.arrivals.next);
+        let surplus = (self.active() > self.wanted).then_some(0);
+        let departure = self.departures.map(|departures| departures.next);
+        [visit, arrival, surplus, departure].into_iter().flatten().min()
+    }
+
+    /// Writes the next packet that is due into `out`, which has room for
+    /// [`super::PACKET_BYTES_MAX`]. `None` if none is.
+    pub fn poll(&mut self, now: Nanoseconds, out: &mut [u8]) -> Option<Outgoing> {
+        self.populate(now);
+        loop {
+            let Reverse((due, index, token)) = *self.visits.peek()?;
+            if due > now {
+                return None;
+            }
+            self.visits.pop();
+            if self.flows[index as usize].token != token {
+                continue;
+            }
+            if let Some(outgoing) = self.visit(index, due, now, out) {
+                return Some(outgoing);
+            }
+        }
+    }
+
+    /// The packet could not be sent: that is nobody's loss but the generator's.
+    pub fn refused(&mut self, outgoing: Outgoing) {
+        self.window.generator.refused += 1;
+        if let Some(slot) = outgoing.slot {
+            let flow = &mut self.flows[outgoing.flow as usize];
+            flow.ledger.withdraw(slot);
+            flow.sent = flow.sent.saturating_sub(1);
+            self.window.counts.sent = self.window.counts.sent.saturating_sub(1);
+        }
+    }
+
+    /// Takes a packet that came from the target.
+    pub fn on_packet(&mut self, packet: &[u8], now: Nanoseconds) {
+        self.window.counts.bytes_received += packet.len() as u64;
+        let known = match PacketClass::of(packet) {
+            PacketClass::Stun => self.on_answer(packet, now),
+            PacketClass::Rtp => self.on_media(packet, now),
+            _ => None,
+        };
+        if known.is_none() {
+            self.window.counts.foreign += 1;
+        }
+    }
+
+    /// A packet came from somebody else.
+    pub fn on_foreign(&mut self) {
+        self.window.counts.foreign += 1;
+    }
+
+    /// What was measured since the last time.
+    pub fn take_window(&mut self) -> Measurement {
+        std::mem::take(&mut self.window)
+    }
+
+    /// What is being measured, for what its user counts.
+    pub fn window(&mut self) -> &mut Measurement {
+        &mut self.window
+    }
+
+    /// Brings the population to what is wanted, as far as that is due.
+    fn populate(&mut self, now: Nanoseconds) {
+        while self.active() > self.wanted {
+            self.depart(now);
+        }
+        while let Some(departures) = &mut self.departures
+            && departures.next <= now
+        {
+            departures.next += departures.interval;
+            self.depart(now);
+        }
+        while self.active() < self.wanted && self.arrivals.next <= now {
+            let due = self.arrivals.next;
+            self.arrivals.next += self.arrivals.interval;
+            self.arrive(due);
+        }
+        if self.active() >= self.wanted {
+            // A place that becomes free later is taken at that time, at once.
+            self.arrivals = Rhythm { next: now, interval: 0 };
+        }
+    }
+
+    fn arrive(&mut self, due: Nanoseconds) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            let index = u32::try_from(self.flows.len()).unwrap_or(u32::MAX);
+            let slots = usize::try_from(self.allowed_slots + 2).unwrap_or(usize::MAX);
+            self.flows.push(Flow::new(slots));
+            index
+        });
+        let session = self.sessions.mint();
+        let flow = &mut self.flows[index as usize];
+        flow.begin(session, due);
+        self.window.counts.started += 1;
+        self.population.push_back((index, flow.generation));
+        self.visits.push(Reverse((due, index, flow.token)));
+    }
+
+    /// The oldest leaves.
+    fn depart(&mut self, now: Nanoseconds) {
+        let Some((index, generation)) = self.population.pop_front() else { return };
+        let flow = &mut self.flows[index as usize];
+        if flow.generation != generation || matches!(flow.state, State::Gone) {
+            return;
+        }
+        if matches!(flow.state, State::Checking { .. } | State::Live { .. }) {
+            self.window.counts.ended += 1;
+            self.close(index, now);
+        }
+    }
+
+    fn fail(&mut self, index: u32, cause: &'static str, now: Nanoseconds) {
+        self.window.failure(cause);
+        self.flows[index as usize].has_failed = true;
+        self.close(index, now);
+    }
+
+    fn close(&mut self, index: u32, now: Nanoseconds) {
+        let flow = &mut self.flows[index as usize];
+        flow.close(now);
+        let until = now + nanoseconds(self.settings.allowed);
+        self.visits.push(Reverse((until, index, flow.token)));
+    }
+
+    fn visit(
+        &mut self,
+        index: u32,
+        due: Nanoseconds,
+        now: Nanoseconds,
+        out: &mut [u8],
+    ) -> Option<Outgoing> {
+        match self.flows[index as usize].state {
+            State::Gone => None,
+            State::Closing => {
+                self.judge(index, 0);
+                self.finish(index);
+                None
+            }
+            State::Checking { attempt } => self.visit_checking(index, attempt, due, now, out),
+            State::Live { .. } => self.visit_live(index, due, now, out),
+        }
+    }
+
+    fn visit_checking(
+        &mut self,
+        index: u32,
+        attempt: u32,
+        due: Nanoseconds,
+        now: Nanoseconds,
+        out: &mut [u8],
+    ) -> Option<Outgoing> {
+        let flow = &mut self.flows[index as usize];
+        if now.saturating_sub(flow.begun_due) >= nanoseconds(self.settings.setup) {
+            self.fail(index, "no answer to any check", now);
+            return None;
+        }
+        flow.state = State::Checking { attempt: attempt + 1 };
+        let wait = CHECK_RETRY.saturating_mul(1 << attempt.min(8)).min(CHECK_RETRY_MAX);
+        let token = flow.token;
+        let give_up = flow.begun_due + nanoseconds(self.settings.setup);
+        self.visits.push(Reverse(((due + wait).min(give_up), index, token)));
+        if attempt == 0 {
+            record(&mut self.window.lateness, now.saturating_sub(due));
+        }
+        self.check(index, now, out)
+    }
+
+    fn visit_live(
+        &mut self,
+        index: u32,
+        due: Nanoseconds,
+        now: Nanoseconds,
+        out: &mut [u8],
+    ) -> Option<Outgoing> {
+        self.judge(index, self.allowed_slots);
+        let check_interval = nanoseconds(self.settings.check_interval);
+        let flow = &mut self.flows[index as usize];
+        let State::Live { consent_until, next_check } = &mut flow.state else { return None };
+        if now > *consent_until {
+            self.fail(index, "consent expired: checks were not answered any more", now);
+            return None;
+        }
+        if due >= *next_check {
+            *next_check = due + check_interval;
+            // The media of this slot come next.
+            let token = flow.token;
+            self.visits.push(Reverse((due, index, token)));
+            return self.check(index, now, out);
+        }
+        let slot_time = nanoseconds(self.settings.profile.slot());
+        self.visits.push(Reverse((due + slot_time, index, flow.token)));
+        let bytes = self.settings.profile.bytes(flow.next_slot, u64::from(index) * 7);
+        let slot = flow.ledger.open(bytes.is_some());
+        flow.next_slot = slot + 1;
+        let length = usize::from(bytes?);
+        flow.sent += 1;
+        let media = Media {
+            run: self.run,
+            flow: index,
+            generation: flow.generation,
+            slot,
+            ordinal: flow.sent,
+            due,
+            sent: now,
+            sink: packet::Sink::default(),
+        };
+        media.write(&mut out[..length]);
+        flow.closed_loop.sent(slot, now);
+        record(&mut self.window.lateness, now.saturating_sub(due));
+        self.window.counts.sent += 1;
+        self.window.counts.bytes_sent += length as u64;
+        Some(Outgoing { flow: index, length, slot: Some(slot) })
+    }
+
+    fn check(&mut self, index: u32, now: Nanoseconds, out: &mut [u8]) -> Option<Outgoing> {
+        let flow = &mut self.flows[index as usize];
+        flow.check_number = flow.check_number.wrapping_add(1);
+        flow.check_sent = now;
+        let transaction = Transaction { run: self.run, flow: index, number: flow.check_number };
+        let session = flow.session.as_ref()?;
+        let length = packet::check(session, transaction, out);
+        self.window.counts.checks += 1;
+        self.window.counts.bytes_sent += length as u64;
+        Some(Outgoing { flow: index, length, slot: None })
+    }
+
+    fn judge(&mut self, index: u32, open_slots: u64) {
+        let flow = &mut self.flows[index as usize];
+        flow.judge(open_slots, &mut self.window.counts);
+    }
+
+    fn finish(&mut self, index: u32) {
+        let flow = &mut self.flows[index as usize];
+        flow.finish(&mut self.window);
+        let generation = flow.generation;
+        self.free.push(index);
+        // One that failed still has its place; from now on a new one may take it.
+        if flow.has_failed {
+            self.population.retain(|entry| *entry != (index, generation));
+        }
+    }
+
+    /// An answer to a check: proof of consent, once its integrity is right.
+    fn on_answer(&mut self, packet: &[u8], now: Nanoseconds) -> Option<()> {
+        let message = Message::parse(packet).ok()?;
+        let transaction = Transaction::read(message.transaction());
+        if message.kind() != Kind::BindingSuccess || transaction.run != self.run {
+            return None;
+        }
+        let slot_time = nanoseconds(self.settings.profile.slot());
+        let consent_until = now + nanoseconds(self.settings.consent);
+        let flow = self.flows.get_mut(transaction.flow as usize)?;
+        let session = flow.session.as_ref()?;
+        message.verify_integrity(session.password.as_bytes()).ok()?;
+        self.window.counts.checks_answered += 1;
+        if transaction.number == flow.check_number {
+            record(&mut self.window.checks, now.saturating_sub(flow.check_sent));
+        }
+        match &mut flow.state {
+            State::Live { consent_until: until, .. } => *until = consent_until,
+            State::Checking { .. } => {
+                let next_check = now + nanoseconds(self.settings.check_interval);
+                flow.state = State::Live { consent_until, next_check };
+                flow.token = flow.token.wrapping_add(1);
+                flow.last_arrival = now;
+                // Flows that begin together do not send together for ever.
+                let phase =
+                    u64::from(transaction.flow).wrapping_mul(0x9e37_79b9) % slot_time.max(1);
+                self.visits.push(Reverse((now + phase, transaction.flow, flow.token)));
+                self.window.counts.connected += 1;
+                self.window.phase(SETUP_PHASE, now.saturating_sub(flow.begun_due));
+            }
+            State::Closing | State::Gone => {}
+        }
+        Some(())
+    }
+
+    fn on_media(&mut self, packet: &[u8], now: Nanoseconds) -> Option<()> {
+        let media = Media::read(packet).filter(|media| media.run == self.run)?;
+        let flow = self.flows.get_mut(media.flow as usize)?;
+        if flow.generation != media.generation {
+            // Of one that is gone.
+            self.window.counts.too_late += 1;
+            return Some(());
+        }
+        let counts = &mut self.window.counts;
+        match flow.ledger.arrive(media.slot) {
+            Arrival::Invalid => return None,
+            Arrival::Duplicate => counts.duplicates += 1,
+            Arrival::TooLate => counts.too_late += 1,
+            Arrival::New { reordered } => {
+                counts.reordered += u64::from(reordered);
+                flow.on_new(&media, now, &mut self.window);
+            }
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
