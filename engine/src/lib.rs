@@ -14,6 +14,7 @@ pub mod clock;
 mod control;
 pub mod handover;
 pub mod heap;
+pub mod histogram;
 mod interface;
 mod kernel;
 mod link;
