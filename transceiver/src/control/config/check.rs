@@ -1,0 +1,203 @@
+//! What types cannot say about a configuration: ranges, and how keys relate to each other.
+//!
+//! Every check names the key, what is wrong, and what would be right. All of them run; whoever
+//! edits the file sees the whole list at once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use service::config::{Problems, duration};
+use service::network::Special;
+
+use super::limits::*;
+use super::{Config, Identity, Shards};
+
+pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
+    ingress(config, problems);
+    identity(config, problems);
+    shards(config, problems);
+    tunnel(config, problems);
+    signaling(config, problems);
+    calls(config, problems);
+    rest(config, problems);
+}
+
+fn ingress(config: &Config, problems: &mut Problems<'_>) {
+    let addresses = &config.ingress;
+    if addresses.is_empty() {
+        problems.add(
+            "ingress",
+            "must name the relays that clients are told, by their public addresses, such as \
+             [\"203.0.113.7:3478\"]: without one no client can be reached",
+        );
+    }
+    if addresses.len() > INGRESS_MAX {
+        let count = addresses.len();
+        problems.add("ingress", format!("must name 1..={INGRESS_MAX} addresses, names {count}"));
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        let key = format!("ingress[{index}]");
+        if let Some(reason) = unreachable(address.ip()) {
+            problems.add(&key, format!("{address} {reason}"));
+        }
+        if address.port() == 0 {
+            problems.add(&key, format!("{address} has no port: that of the relay's `listen`"));
+        }
+        if addresses[..index].contains(address) {
+            problems.add(&key, format!("{address} is listed twice"));
+        }
+    }
+}
+
+/// Why no client can send to an address.
+fn unreachable(address: IpAddr) -> Option<String> {
+    if address.is_unspecified() {
+        return Some(
+            "is where a relay listens, not where clients can send: write the relay's own address"
+                .to_owned(),
+        );
+    }
+    unbindable(address)
+}
+
+/// Why no socket of ours can be bound to an address.
+fn unbindable(address: IpAddr) -> Option<String> {
+    match (address, Special::of(address)) {
+        (IpAddr::V6(inner), _) if inner.to_ipv4_mapped().is_some() => {
+            Some(format!("is IPv4 in IPv6 form: write {}", address.to_canonical()))
+        }
+        (_, Some(special @ (Special::Multicast | Special::Broadcast))) => {
+            Some(format!("is {}, not an address of a host", special.as_str()))
+        }
+        _ => None,
+    }
+}
+
+fn identity(config: &Config, problems: &mut Problems<'_>) {
+    match config.transceiver {
+        Identity::Auto if config.tunnel.address.is_ipv6() => problems.add(
+            "transceiver",
+            "\"auto\" is an IPv4 address, and the tunnel is IPv6: write the id that the relays' \
+             table has",
+        ),
+        Identity::Address(address) => {
+            let reason = unreachable(IpAddr::V4(address));
+            if let Some(reason) = reason {
+                problems.add("transceiver", format!("{address} {reason}"));
+            }
+        }
+        Identity::Auto | Identity::Number(_) => {}
+    }
+}
+
+fn shards(config: &Config, problems: &mut Problems<'_>) {
+    let cpus = config.cpus.as_slice().len();
+    if cpus == 0 {
+        return;
+    }
+    match config.shards {
+        Shards::Count(count) if usize::from(count) > cpus => problems.add(
+            "shards",
+            format!("{count} shards need as many cores, and cpus lists {cpus}: lower shards, or leave it at \"auto\""),
+        ),
+        Shards::Auto if cpus > usize::from(SHARDS_MAX) => problems.add(
+            "cpus",
+            format!("lists {cpus} cores, one shard each, and there are at most {SHARDS_MAX} shards"),
+        ),
+        Shards::Auto | Shards::Count(_) => {}
+    }
+}
+
+fn tunnel(config: &Config, problems: &mut Problems<'_>) {
+    let tunnel = &config.tunnel;
+    if let Some(reason) = unbindable(tunnel.address) {
+        problems.add("tunnel.address", format!("{} {reason}", tunnel.address));
+    }
+    problems.range("tunnel.mtu", tunnel.mtu, TUNNEL_MTU_MIN, TUNNEL_MTU_MAX);
+    let last_base = u16::MAX - config.shards.count_max() + 1;
+    problems.range("tunnel.port_base", tunnel.port_base, PORT_MIN, last_base);
+    problems.size_range(
+        "tunnel.receive_socket_bytes",
+        tunnel.receive_socket_bytes,
+        SOCKET_BYTES_MIN,
+        SOCKET_BYTES_MAX,
+    );
+}
+
+fn signaling(config: &Config, problems: &mut Problems<'_>) {
+    let signaling = &config.signaling;
+    listener("signaling.listen", signaling.listen, "clients", problems);
+    if signaling.api_keys.as_os_str().is_empty() && !signaling.open {
+        problems.add(
+            "signaling.api_keys",
+            "must be the path of the file of API keys; for a demo, let everybody call by \
+             signaling.open = true",
+        );
+    }
+    if signaling.origins.len() > ORIGINS_MAX {
+        let count = signaling.origins.len();
+        problems
+            .add("signaling.origins", format!("must name at most {ORIGINS_MAX}, names {count}"));
+    }
+    for (index, origin) in signaling.origins.iter().enumerate() {
+        if !is_origin(origin) {
+            problems.add(
+                format!("signaling.origins[{index}]"),
+                format!("must be \"*\" or an origin such as \"https://app.example.com\", without a path, is \"{origin}\""),
+            );
+        }
+    }
+    problems.range("signaling.connections_max", signaling.connections_max, 1, CONNECTIONS_MAX);
+    problems.range("signaling.rate_per_second", signaling.rate_per_second, 1, RATE_MAX);
+    problems.range("signaling.rate_burst", signaling.rate_burst, 1, RATE_MAX);
+}
+
+/// `scheme://host` and perhaps a port, as browsers write it into `Origin`.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"'*,".contains(&byte);
+    text == "*" || host.is_some_and(|host| !host.is_empty() && host.bytes().all(plain))
+}
+
+fn calls(config: &Config, problems: &mut Problems<'_>) {
+    let calls = &config.calls;
+    problems.range("calls.per_shard_max", calls.per_shard_max, 1, CALLS_PER_SHARD_MAX);
+    problems.duration_range("calls.time_max", calls.time_max, CALL_TIME_MIN, CALL_TIME_MAX);
+    problems.duration_range("calls.lost_after", calls.lost_after, LOST_AFTER_MIN, LOST_AFTER_MAX);
+}
+
+fn rest(config: &Config, problems: &mut Problems<'_>) {
+    if config.keys.as_os_str().is_empty() {
+        problems.add("keys", "must be the path of the keyring file");
+    }
+    let socket = &config.admin.socket;
+    let bytes = socket.as_os_str().len();
+    if !socket.is_absolute() || bytes > SOCKET_PATH_BYTES_MAX {
+        let is = socket.display();
+        problems.add(
+            "admin.socket",
+            format!(
+                "must be an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, is \"{is}\""
+            ),
+        );
+    }
+    if config.admin.group.as_deref() == Some("") {
+        problems.add("admin.group", "must be the name of a group; leave it out for none");
+    }
+    listener("http.listen", config.http.listen, "scrapers", problems);
+    if config.http.listen == config.signaling.listen {
+        problems.add("http.listen", "must not be signaling.listen: a flood there would hide it");
+    }
+    if config.drain.deadline > DRAIN_DEADLINE_MAX {
+        let [most, is] = [DRAIN_DEADLINE_MAX, config.drain.deadline].map(duration::format);
+        problems.add("drain.deadline", format!("must be at most {most}, is {is}"));
+    }
+}
+
+fn listener(key: &str, address: SocketAddr, who: &str, problems: &mut Problems<'_>) {
+    if let Some(reason) = unbindable(address.ip()) {
+        problems.add(key, format!("{address} {reason}"));
+    }
+    if address.port() == 0 {
+        problems.add(key, format!("{address} has no port: {who} need to know one"));
+    }
+}
