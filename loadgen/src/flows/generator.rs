@@ -423,10 +423,10 @@ impl Generator {
                 let next_check = now + nanoseconds(self.settings.check_interval);
                 flow.state = State::Live { consent_until, next_check };
                 flow.token = flow.token.wrapping_add(1);
-                flow.last_arrival = now;
                 // Flows that begin together do not send together for ever.
                 let phase =
                     u64::from(transaction.flow).wrapping_mul(0x9e37_79b9) % slot_time.max(1);
+                flow.last_arrival = now + phase;
                 self.visits.push(Reverse((now + phase, transaction.flow, flow.token)));
                 self.window.counts.connected += 1;
                 self.window.phase(SETUP_PHASE, now.saturating_sub(flow.begun_due));
