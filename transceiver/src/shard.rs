@@ -12,6 +12,8 @@ pub mod core;
 mod counters;
 mod deadlines;
 mod ended;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 
 mod numbers;
 mod order;
