@@ -15,6 +15,8 @@ import { drawWaterfall, durations } from './waterfall.js';
 
 const SAMPLE_MS = 1_000;
 const LOOK_MS = 5_000;
+/** Half of a screen's pace: looks the same, and spares a phone's battery. */
+const FRAME_MS = 30;
 const TOKEN_KEY = 'ringway-token';
 
 const signaling = new Signaling();
@@ -78,6 +80,8 @@ function startCall() {
   [latest, described] = [null, null];
   for (const plot of plots) plot.clear();
   log.restart();
+  showHint();
+  showServerTimes(undefined);
 
   const started = new Call(signaling, backends.value);
   call = started;
@@ -90,7 +94,8 @@ function startCall() {
   });
   started.addEventListener('message', (event) => {
     const { direction, text } = /** @type {CustomEvent} */ (event).detail;
-    log.message(direction, text);
+    const type = log.message(direction, text);
+    if (direction === 'in' && !muted) stage.turn(type);
   });
   started.addEventListener('microphone-lost', () => {
     log.remark('the microphone was unplugged: trying the default one');
@@ -116,12 +121,13 @@ let shownState = 'idle';
 function onChange(changed) {
   if (changed !== call) return;
   const { state, marks } = changed;
-  drawWaterfall(byId('waterfall'), byId('connect-total'), marks);
+  drawWaterfall(byId('waterfall'), byId('connect-total'), marks, changed.over);
   if (state === shownState) return void look();
   const before = shownState;
   shownState = state;
   stage.show(state, { muted });
   mute.disabled = changed.over;
+  backends.disabled = !changed.over;
   showSendable();
 
   if (state === 'offering') {
@@ -170,15 +176,15 @@ async function hear(stream) {
   }
 }
 
-let frames = 0;
+let drawnAt = 0;
 
 function drawLevels() {
   if (!inCall() || !sound) return ring.draw();
   requestAnimationFrame(drawLevels);
-  frames += 1;
-  // Who asked for less motion sees the same facts, four times a second.
-  if (reducedMotion.matches && frames % 15 !== 0) return;
   const now = performance.now();
+  // Who asked for less motion sees the same facts, four times a second.
+  if (now - drawnAt < (reducedMotion.matches ? 250 : FRAME_MS)) return;
+  drawnAt = now;
   levels = { you: muted ? 0 : sound.you.read(), answer: Math.max(sound.answer.read(), call?.answerLevel ?? 0) };
   bars.you.show(levels.you, now);
   bars.answer.show(levels.answer, now);
@@ -212,7 +218,7 @@ async function look() {
 }
 
 function showHint() {
-  drawHint(byId('hint'), call?.ufrag || described?.ufrag || '', described);
+  drawHint(byId('hint'), call?.ufrag || described?.ufrag || '', described, call?.marks.ice !== undefined);
 }
 
 /** @param {Record<string, number | null> | undefined} setup */
@@ -222,7 +228,9 @@ function showServerTimes(setup) {
     const value = setup?.[key];
     return typeof value === 'number' ? [`${name} ${format(value, 'ms')}`] : [];
   });
-  if (parts.length) byId('connect-server').textContent = `On the transceiver’s clock, since the offer came: ${parts.join(' · ')}.`;
+  byId('connect-server').textContent = parts.length
+    ? `On the transceiver’s clock, since the offer came: ${parts.join(' · ')}.`
+    : 'From the offer to the first sound of the answer, as this browser saw it.';
 }
 
 async function showModels() {
@@ -361,7 +369,8 @@ byId('origin').textContent = location.host;
 takeToken();
 listen();
 stage.show('idle');
-drawWaterfall(byId('waterfall'), byId('connect-total'), {});
-drawHint(byId('hint'), '', null);
+drawWaterfall(byId('waterfall'), byId('connect-total'), {}, false);
+showHint();
+showServerTimes(undefined);
 void showModels();
 void showMicrophones();

@@ -51,6 +51,8 @@ export class Call extends EventTarget {
   /** @type {import('./stats.js').Sample | null} */
   #sample = null;
   #muted = false;
+  /** Kept here because Firefox lets nobody ask a closed connection. */
+  #answer = '';
   #repairing = false;
   /** Timers that must not outlive the call. @type {Set<number>} */
   #timers = new Set();
@@ -76,7 +78,7 @@ export class Call extends EventTarget {
 
   /** The ufrag that carries the route: the transceiver wrote it into its answer. */
   get ufrag() {
-    return /^a=ice-ufrag:(\S+)/m.exec(this.#connection.remoteDescription?.sdp ?? '')?.[1] ?? '';
+    return /^a=ice-ufrag:(\S+)/m.exec(this.#answer)?.[1] ?? '';
   }
 
   /** Never throws: what goes wrong ends up in `failure`. @param {() => Promise<MediaStream>} openMicrophone */
@@ -145,8 +147,10 @@ export class Call extends EventTarget {
     // Hung up while the offer was on its way: the transceiver has a call that nobody wants.
     if (this.over) return this.#release();
     this.#mark('answer');
+    await this.#accept(answer);
     this.#enter('ice');
-    await this.#connection.setRemoteDescription({ type: 'answer', sdp: answer });
+    // ICE may have been faster than the promise.
+    this.#onIce();
     this.#after(PATH_DEADLINE_MS, () => this.state === 'ice' && this.#fail('relay'));
     this.#watchFirstAudio();
   }
@@ -193,8 +197,8 @@ export class Call extends EventTarget {
         break;
       case 'failed':
         // During set-up a deadline of ours says it better: `failed` does not tell the relay from DTLS.
-        if (this.state === 'connected') void this.#repair();
-        else if (this.state === 'dtls') this.#fail('dtls');
+        void this.#repair();
+        if (this.state === 'dtls') this.#fail('dtls');
         else if (this.state === 'ice') this.#fail('relay');
         break;
       case 'closed':
@@ -213,8 +217,8 @@ export class Call extends EventTarget {
 
   /** A closed channel alone may be a fault of the channel: ask before calling it the end. */
   async #onChannelClosed() {
-    this.#tell('channel', false);
     if (this.over) return;
+    this.#tell('channel', false);
     try {
       const { state } = await this.#signaling.look(this.path);
       if (state === 'ended') this.#fail('ended_remote');
@@ -228,7 +232,7 @@ export class Call extends EventTarget {
    * also when this device changed its network meanwhile.
    */
   async #repair() {
-    if (this.#repairing || this.over) return;
+    if (this.#repairing || this.state !== 'connected') return;
     this.#repairing = true;
     this.#enter('reconnecting');
     try {
@@ -248,13 +252,18 @@ export class Call extends EventTarget {
       await connection.setLocalDescription(await connection.createOffer({ iceRestart: true }));
       const answer = await this.#signaling.restart(this.path, this.#localSdp());
       if (this.over) return true;
-      await connection.setRemoteDescription({ type: 'answer', sdp: answer });
+      await this.#accept(answer);
       this.restarts += 1;
       this.#tell('change');
     } catch (failure) {
       if (this.over) return true;
       if (failure instanceof Refusal && (failure.status === 404 || failure.status === 410)) {
         this.#fail('gone');
+        return true;
+      }
+      // A short-lived client secret may be over before the call is: no further attempt would help.
+      if (failure instanceof Refusal && failure.status === 401) {
+        this.#end('failed', failure);
         return true;
       }
       if (connection.signalingState === 'have-local-offer') {
@@ -295,13 +304,19 @@ export class Call extends EventTarget {
     });
   }
 
+  /** @param {string} sdp */
+  async #accept(sdp) {
+    await this.#connection.setRemoteDescription({ type: 'answer', sdp });
+    this.#answer = sdp;
+  }
+
   #localSdp() {
     return this.#connection.localDescription?.sdp ?? '';
   }
 
   /** @param {ConstructorParameters<typeof CallFailure>[0]} code */
   #fail(code) {
-    const failure = new CallFailure(code, { ingress: ingressOf(this.#connection.remoteDescription?.sdp ?? '') });
+    const failure = new CallFailure(code, { ingress: ingressOf(this.#answer) });
     this.#end(code === 'ended_remote' ? 'ended' : 'failed', failure);
   }
 

@@ -28,12 +28,13 @@ export class EventLog {
     this.#count();
   }
 
-  /** @param {'in' | 'out'} direction @param {string} text */
+  /** @param {'in' | 'out'} direction @param {string} text @returns {string} the type of the event */
   message(direction, text) {
     this[direction] += 1;
     this.#count();
     const { type, body } = parse(text);
     this.#append(direction, type, body);
+    return type;
   }
 
   /** Something the page saw, to give the messages their context. @param {string} text */
@@ -48,7 +49,8 @@ export class EventLog {
    */
   #append(direction, title, body) {
     const list = this.#list;
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+    const view = /** @type {HTMLElement} */ (list.parentElement);
+    const atEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 40;
     const head = [
       element('span', { className: 'when mono quiet' }, `${((performance.now() - this.#began) / 1000).toFixed(2)}\u202fs`),
       element('span', { className: 'arrow', ariaHidden: 'true' }, { in: '←', out: '→', page: '·' }[direction]),
@@ -61,7 +63,7 @@ export class EventLog {
     list.append(element('li', { className: direction }, content));
     if (list.childElementCount > LINES_MAX) list.firstElementChild?.remove();
     // Who scrolled up to read is not pulled away.
-    if (atEnd) list.scrollTop = list.scrollHeight;
+    if (atEnd) view.scrollTop = view.scrollHeight;
   }
 
   #count() {

@@ -16,17 +16,18 @@ const FIELDS = [
  * @param {HTMLElement} container
  * @param {string} ufrag empty when there is no call
  * @param {any} call the transceiver's description of the call, null until it was read
+ * @param {boolean} routed whether a packet with it came through
  */
-export function drawHint(container, ufrag, call) {
+export function drawHint(container, ufrag, call, routed) {
   container.replaceChildren(
-    explanation(ufrag, call?.hint),
+    explanation(ufrag, call?.hint, routed),
     block(call?.hint),
     ...(call?.path ? [path(call.path, call.hint, call.ice_restarts ?? 0, call.address_changes ?? 0)] : []),
   );
 }
 
-/** @param {string} ufrag @param {any} hint */
-function explanation(ufrag, hint) {
+/** @param {string} ufrag @param {any} hint @param {boolean} routed */
+function explanation(ufrag, hint, routed) {
   if (!ufrag) {
     return element(
       'p',
@@ -47,8 +48,8 @@ function explanation(ufrag, hint) {
     element(
       'p',
       {},
-      `This ufrag was in your first packet. Its first character names routing key “${key}”; the rest is one AES block. `,
-      hint
+      `This ufrag ${routed ? 'was in' : 'goes into'} your first packet. Its first character names routing key “${key}”; the rest is one AES block. `,
+      hint && routed
         ? `The relay opened it, checked it, and sent you to thread ${hint.shard} of transceiver ${hint.transceiver}: no lookup, no database.`
         : 'The relay opens it, and reads which thread of which transceiver has the call.',
     ),
@@ -65,7 +66,7 @@ function block(hint) {
       { className: `field field-${name} ${hint ? '' : 'empty'}` },
       element('dt', {}, name, element('span', { className: 'bytes quiet' }, bytes === 1 ? '1 byte' : `${bytes} bytes`)),
       element('dd', { className: 'mono' }, hint ? value : '·'.repeat(bytes * 2)),
-      element('dd', { className: 'field-what quiet' }, what),
+      element('dd', { className: 'field-what quiet' }, key === 'transceiver' ? `${what}${asAddress(hint?.transceiver)}` : what),
     );
     field.style.setProperty('--bytes', String(bytes));
     list.append(field);
@@ -100,6 +101,12 @@ function path({ client, relay, listener }, hint, restarts, changes) {
 /** @param {unknown} value */
 function show(value) {
   return value === null || value === undefined ? '–' : String(value);
+}
+
+/** Where the cluster resolves by address, the id is one. @param {unknown} id */
+function asAddress(id) {
+  if (typeof id !== 'number' || id < 2 ** 24 || id >= 2 ** 32) return '';
+  return `; as an address, ${[24, 16, 8, 0].map((shift) => Math.floor(id / 2 ** shift) % 256).join('.')}`;
 }
 
 /** @param {unknown} unixSeconds */

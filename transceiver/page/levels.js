@@ -59,7 +59,7 @@ export class LevelBar {
     this.fill.style.transform = `scaleX(${this.shown.toFixed(3)})`;
     if (now - this.figureAt < 250) return;
     this.figureAt = now;
-    const value = Math.round(decibel(amplitude));
+    const value = Math.round(FLOOR_DB * (1 - this.shown));
     this.element.setAttribute('aria-valuenow', String(value));
     this.element.setAttribute('aria-valuetext', value <= FLOOR_DB ? 'silent' : `${value} decibels`);
     this.figure.textContent = value <= FLOOR_DB ? '–' : `${String(value).replace('-', '−')} dB`;

@@ -180,8 +180,9 @@ function drawRun(context, run, x, y, bottom, colour) {
   context.fill();
 }
 
-/** @param {number} value @param {string} unit */
+/** @param {number} value @param {string} unit @returns {string} */
 export function format(value, unit) {
+  if (unit === 'ms' && value >= 1000) return format(value / 1000, 's');
   const digits = value !== 0 && value < 10 ? 1 : 0;
   return `${value.toFixed(digits)}\u202f${unit}`;
 }

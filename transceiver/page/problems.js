@@ -51,6 +51,7 @@ export function explain(failure) {
 /** @param {CallFailure} failure @returns {Problem} */
 function ofCall(failure) {
   const tried = failure.ingress.length ? failure.ingress.join(', ') : 'UDP port 3478';
+  const ports = [...new Set(failure.ingress.map((ingress) => ingress.replace(/ .*:/, ' port ')))].join(', ') || 'UDP port 3478';
   switch (failure.code) {
     case 'relay':
       return {
@@ -58,9 +59,9 @@ function ofCall(failure) {
         title: 'The relay cannot be reached',
         text: `The call was accepted, but no packet made it to the relay and back in ten seconds. Tried ${tried}.`,
         steps: [
-          'On this network: a firewall may block UDP. Allow outgoing UDP to port 3478, or try a phone’s hotspot.',
-          'On the server: let UDP port 3478 in (firewall, security group), and see that the relay runs.',
-          'The address above must be one you can reach from here. If it is not, set the advertised address: make demo ADVERTISE=address.',
+          `On this network: a firewall may be in the way. Allow ${ports} outward, or try a phone’s hotspot.`,
+          `On the server: let ${ports} in (firewall, security group), and see that the relay runs.`,
+          'The address above must be one you can reach from here. If it is not, restart the demo with one: make demo ADVERTISE=address.',
         ],
       };
     case 'dtls':

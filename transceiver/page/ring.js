@@ -52,8 +52,9 @@ export class Ring {
       this.#you[next] = 0;
       this.#answer[next] = 0;
     }
-    this.#you[slot] = Math.max(this.#you[slot], you);
-    this.#answer[slot] = Math.max(this.#answer[slot], answer);
+    // Speech moves in the upper half of the scale: squared, its syllables stand apart.
+    this.#you[slot] = Math.max(this.#you[slot], you ** 2);
+    this.#answer[slot] = Math.max(this.#answer[slot], answer ** 2);
   }
 
   draw() {
@@ -86,10 +87,12 @@ export class Ring {
       context.stroke();
     };
     context.globalAlpha = 1;
-    stroke(reached ? ink : line, radius - (reached ? 2 : 0), radius + (reached ? 2 : 0));
+    const rest = size * (reached ? 0.014 : 0.007);
+    stroke(reached ? ink : line, radius - rest, radius + rest);
+    const gap = size * 0.016;
     context.globalAlpha = 0.3 + 0.7 * (1 - age / TICKS) ** 1.5;
-    if (this.#answer[slot] > 0.02) stroke(answer, radius + 3, radius + 3 + this.#answer[slot] * size * 0.105);
-    if (this.#you[slot] > 0.02) stroke(you, radius - 3, radius - 3 - this.#you[slot] * size * 0.075);
+    if (this.#answer[slot] > 0.02) stroke(answer, radius + gap, radius + gap + this.#answer[slot] * size * 0.115);
+    if (this.#you[slot] > 0.02) stroke(you, radius - gap, radius - gap - this.#you[slot] * size * 0.09);
     context.globalAlpha = 1;
   }
 }

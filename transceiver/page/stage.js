@@ -19,6 +19,15 @@ const STATES = {
   failed: { label: 'Talk', text: 'No call', detail: '', progress: null },
 };
 
+/** @type {Record<string, string>} */
+const TURNS = {
+  'input_audio_buffer.speech_started': 'Listening to you.',
+  'input_audio_buffer.speech_stopped': 'You paused.',
+  'output_audio_buffer.started': 'Answering. Talk to interrupt.',
+  'output_audio_buffer.stopped': 'Say something.',
+  'output_audio_buffer.cleared': 'Interrupted.',
+};
+
 export class Stage {
   #ring;
   #button = byId('talk');
@@ -48,6 +57,12 @@ export class Stage {
     setText('state', text);
     setText('state-detail', muted && state === 'connected' ? 'You are muted.' : detail);
     this.#ring.show({ live: state === 'connected' || state === 'reconnecting', progress, fresh });
+  }
+
+  /** Whose turn it is, as the backend's events tell. @param {string} type */
+  turn(type) {
+    const detail = TURNS[type];
+    if (detail) setText('state-detail', detail);
   }
 
   /** @param {number | undefined} since performance.now() of the connection; undefined stops the clock */

@@ -8,8 +8,8 @@ import { element } from './dom.js';
 /** @type {{key: string, name: string, what: string, from: import('./call.js').Mark, to: import('./call.js').Mark}[]} */
 const STEPS = [
   { key: 'offer', name: 'Offer', what: 'the browser writes what it can do', from: 'begin', to: 'offer' },
-  { key: 'http', name: 'HTTP', what: 'offer to the transceiver, answer back', from: 'offer', to: 'answer' },
-  { key: 'ice', name: 'ICE', what: 'first packet through the relay and back', from: 'answer', to: 'ice' },
+  { key: 'http', name: 'HTTP', what: 'offer out, answer back', from: 'offer', to: 'answer' },
+  { key: 'ice', name: 'ICE', what: 'first packet through the relay', from: 'answer', to: 'ice' },
   { key: 'dtls', name: 'DTLS', what: 'keys agreed, end to end', from: 'ice', to: 'dtls' },
   { key: 'first_audio', name: 'First audio', what: 'the answer’s first packet', from: 'dtls', to: 'first_audio' },
 ];
@@ -35,12 +35,13 @@ export function durations(marks) {
  * @param {HTMLElement} container
  * @param {HTMLElement} figure
  * @param {Marks} marks
+ * @param {boolean} over nothing more will come
  */
-export function drawWaterfall(container, figure, marks) {
+export function drawWaterfall(container, figure, marks, over) {
   const { secured, total } = durations(marks);
   const known = Math.max(0, ...Object.values(marks)) - (marks.begin ?? 0);
   const scale = Math.max(1, secured === null ? known : Math.min(known, secured * FIRST_AUDIO_SHARE_MAX));
-  container.replaceChildren(...STEPS.map((step) => row(step, marks, scale)));
+  container.replaceChildren(...STEPS.map((step) => row(step, marks, scale, over)));
   const late = secured !== null && total !== null && total > secured * FIRST_AUDIO_SHARE_MAX;
   const shown = late ? secured : (total ?? secured);
   figure.textContent = shown === null ? '–' : format(shown, 'ms');
@@ -50,11 +51,13 @@ export function drawWaterfall(container, figure, marks) {
  * @param {typeof STEPS[number]} step
  * @param {Marks} marks
  * @param {number} scale
+ * @param {boolean} over
  */
-function row({ key, name, what, from, to }, marks, scale) {
+function row({ key, name, what, from, to }, marks, scale, over) {
   const duration = between(marks, from, to);
   const bar = element('i', { className: 'span' });
   const begin = marks[from];
+  const pending = begin === undefined ? '–' : over ? 'never' : '…';
   if (duration !== null && begin !== undefined && marks.begin !== undefined) {
     const left = Math.min((begin - marks.begin) / scale, 1);
     const width = duration / scale;
@@ -70,7 +73,7 @@ function row({ key, name, what, from, to }, marks, scale) {
     element('span', { className: 'step-name' }, name),
     element('span', { className: 'step-what quiet' }, what),
     element('span', { className: 'track' }, bar),
-    element('span', { className: 'step-value mono' }, duration === null ? '–' : format(duration, 'ms')),
+    element('span', { className: 'step-value mono' }, duration === null ? pending : format(duration, 'ms')),
   );
 }
 

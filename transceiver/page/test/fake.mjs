@@ -45,7 +45,8 @@ export class Fake {
     if (request.method === 'GET' && (pathname === '/' || /^\/page\/[a-z]+\.[a-z]+$/.test(pathname))) {
       const name = pathname === '/' ? 'index.html' : pathname.slice('/page/'.length);
       const headers = { 'Content-Type': TYPES[name.split('.')[1]], 'Content-Security-Policy': POLICY };
-      return response.writeHead(200, headers).end(await readFile(new URL(name, FOLDER)));
+      const file = await readFile(new URL(name, FOLDER));
+      return response.writeHead(200, headers).end(file);
     }
     this.seen.push(`${request.method} ${pathname}`);
     const json = (status, value, headers = {}) =>
@@ -73,7 +74,8 @@ export class Fake {
     }
     if (this.state === 'unknown') return json(404, { error: { type: 'invalid_request_error', code: 'call_not_found', message: 'No such call.' } });
     if (request.method === 'PATCH') {
-      return response.writeHead(200, { 'Content-Type': 'application/sdp' }).end(await this.answer(body, true));
+      const answer = await this.answer(String(body), true);
+      return response.writeHead(200, { 'Content-Type': 'application/sdp' }).end(answer);
     }
     return json(200, this.#call());
   }

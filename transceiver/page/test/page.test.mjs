@@ -290,6 +290,7 @@ for (const [name, test] of Object.entries(tests)) {
   try {
     const page = await test();
     assert.deepEqual(page.problems, [], 'no script errors, nothing against the policy');
+    if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name.replace(/\W+/g, '-')}.png` });
     await page.close();
     console.log(`ok   ${name}`);
   } catch (error) {
