@@ -63,6 +63,11 @@ let levels = { you: 0, answer: 0 };
 /** @type {import('./signaling.js').Model[]} */
 let models = [];
 let muted = false;
+/** @type {import('./stage.js').StageState} */
+let shownState = 'idle';
+let drawnAt = 0;
+/** @type {WakeLockSentinel | null} */
+let awake = null;
 
 function inCall() {
   return call !== null && !call.over;
@@ -114,9 +119,6 @@ function openSound() {
   return { context, you: new Meter(context), answer: new Meter(context) };
 }
 
-/** @type {string} */
-let shownState = 'idle';
-
 /** @param {Call} changed */
 function onChange(changed) {
   if (changed !== call) return;
@@ -141,6 +143,7 @@ function onChange(changed) {
     log.remark(before === 'reconnecting' ? 'connection restored' : 'connected');
     void sampleOnce();
     void look();
+    void stayAwake(changed);
   } else if (state === 'reconnecting') {
     log.remark('connection broken: ICE restart');
   } else if (changed.over) {
@@ -154,14 +157,31 @@ function onOver(ended) {
   sound?.you.attach(null);
   sound?.answer.attach(null);
   void sound?.context.suspend();
+  void awake?.release();
+  awake = null;
   audio.srcObject = null;
   levels = { you: 0, answer: 0 };
   bars.you.clear();
   bars.answer.clear();
   log.remark(ended.failure ? 'call ended' : 'hung up');
   if (ended.failure) stage.showProblem(ended.failure);
+  if (ended.failure instanceof CallFailure && ended.failure.code === 'ended_remote') void tellReason(ended, ended.failure);
   byId('talk').focus({ preventScroll: true });
   if (stage.problem?.token) byId('token').focus();
+}
+
+/** A phone that goes to sleep ends the conversation. Not allowed everywhere, and no harm where it is not. @param {Call} kept */
+async function stayAwake(kept) {
+  if (awake) return;
+  awake = (await navigator.wakeLock?.request('screen').catch(() => null)) ?? null;
+  if (kept.over) void awake?.release();
+}
+
+/** @param {Call} ended @param {CallFailure} failure */
+async function tellReason(ended, failure) {
+  const answer = await signaling.look(ended.path).catch(() => null);
+  failure.reason = String(answer?.end ?? '');
+  if (failure.reason && call === ended && stage.problem?.code === failure.code) stage.showProblem(failure);
 }
 
 /** @param {MediaStream} stream */
@@ -175,8 +195,6 @@ async function hear(stream) {
     if (failure instanceof Error && failure.name === 'NotAllowedError') stage.showProblem(new CallFailure('sound'));
   }
 }
-
-let drawnAt = 0;
 
 function drawLevels() {
   if (!inCall() || !sound) return ring.draw();

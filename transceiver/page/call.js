@@ -196,10 +196,10 @@ export class Call extends EventTarget {
         });
         break;
       case 'failed':
-        // During set-up a deadline of ours says it better: `failed` does not tell the relay from DTLS.
-        void this.#repair();
+        // The word alone does not tell a relay out of reach from a handshake that broke: how far we were does.
         if (this.state === 'dtls') this.#fail('dtls');
         else if (this.state === 'ice') this.#fail('relay');
+        else void this.#repair();
         break;
       case 'closed':
         this.#fail('ended_remote');
@@ -327,7 +327,8 @@ export class Call extends EventTarget {
     for (const timer of this.#timers) clearTimeout(timer);
     stopTracks(this.microphone);
     this.#connection.close();
-    this.#release();
+    // Nothing to release when the other side was first.
+    if (state === 'failed' || failure === null) this.#release();
     this.#enter(state);
   }
 

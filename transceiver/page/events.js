@@ -76,7 +76,9 @@ function parse(text) {
   try {
     const value = JSON.parse(text);
     if (value && typeof value === 'object') {
-      return { type: String(value.type ?? 'JSON'), body: clip(JSON.stringify(value, null, 2)) };
+      const type = String(value.type ?? 'JSON');
+      const trouble = type === 'error' && value.error?.message ? `: ${value.error.message}` : '';
+      return { type: clip(type + trouble, 200), body: clip(JSON.stringify(value, null, 2)) };
     }
   } catch {
     // Not JSON: shown as it came.

@@ -17,8 +17,22 @@ import { Refusal, Unreachable } from './signaling.js';
  * @property {number | null} [retryAfterS]
  */
 
+/** Why the transceiver ended a call, by the word in its description of the call. @type {Record<string, string>} */
+const END_REASONS = {
+  hung_up: 'Somebody hung up for you: an operator, or a program with access.',
+  backend_closed: 'The backend hung up.',
+  client_lost: 'The transceiver had not heard from this browser for too long.',
+  too_long: 'The call reached the longest time that a call may last.',
+  failed: 'Something in the call could not be handled; the transceiver’s log says more.',
+  panicked: 'The transceiver hit a bug in this call; its log says more. Other calls are unharmed.',
+  stopped: 'The transceiver was stopped.',
+};
+
 /** A call that failed after signaling, with the facts that its explanation needs. */
 export class CallFailure extends Error {
+  /** Known only once the transceiver was asked. */
+  reason = '';
+
   /**
    * @param {'relay' | 'dtls' | 'lost' | 'gone' | 'ended_remote' | 'unsupported' | 'sound'} code
    * @param {{ingress?: string[]}} [facts]
@@ -57,7 +71,7 @@ function ofCall(failure) {
       return {
         code: 'relay',
         title: 'The relay cannot be reached',
-        text: `The call was accepted, but no packet made it to the relay and back in ten seconds. Tried ${tried}.`,
+        text: `The call was accepted, but no packet made it to the relay and back. Tried ${tried}.`,
         steps: [
           `On this network: a firewall may be in the way. Allow ${ports} outward, or try a phone’s hotspot.`,
           `On the server: let ${ports} in (firewall, security group), and see that the relay runs.`,
@@ -68,7 +82,7 @@ function ofCall(failure) {
       return {
         code: 'dtls',
         title: 'The line is open, but could not be secured',
-        text: 'The relay answers, yet the encryption handshake (DTLS) with the transceiver did not finish in ten seconds.',
+        text: 'The relay answers, yet the encryption handshake (DTLS) with the transceiver did not finish.',
         steps: ['Try again. If it happens each time, packets above about 1200 bytes may be lost on the way: check the MTU.'],
       };
     case 'lost':
@@ -89,7 +103,7 @@ function ofCall(failure) {
       return {
         code: 'ended_remote',
         title: 'The other side hung up',
-        text: 'The transceiver ended the call.',
+        text: END_REASONS[failure.reason] ?? 'The transceiver ended the call.',
         steps: [],
         notice: true,
       };

@@ -85,6 +85,7 @@ export class Fake {
       id: 'rtc_1',
       object: 'realtime.call',
       state: this.state,
+      end: this.state === 'ended' ? 'too_long' : null,
       backend: this.model,
       hint: { key: 'a', cluster: 1, transceiver: 167772167, shard: 1, session: 10372941, expires_at: Math.floor(Date.now() / 1000) + 43_200 },
       setup_ms: { offer: 1.4, first_check: 12.1, ice: 12.6, dtls: 31.9, first_audio_in: 40.2, first_audio_out: 40.4, data_channel: 52 },

@@ -169,6 +169,8 @@ const tests = {
     await answerer.evaluate(() => window.answerer.pc.close());
     await hasProblem(page, 'ended_remote');
     assert.equal((await see(page)).state, 'ended');
+    await until(page, () => /longest time/.test(document.getElementById('problem').innerText));
+    assert.ok(!fake.seen.some((seen) => seen.endsWith('/hangup')));
     return page;
   },
 
