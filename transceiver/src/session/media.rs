@@ -1,6 +1,7 @@
 //! Numbers about a session's audio.
 
 use crate::call::MediaReport;
+use std::time::Duration;
 use str0m::media::MediaData;
 use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
 
@@ -41,13 +42,18 @@ impl Media {
         self.round_trip_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1e3).or(self.round_trip_ms);
     }
 
-    pub(super) fn on_ingress(&mut self, stats: &MediaIngressStats) {
-        self.jitter_in_ms = Some(f64::from(stats.jitter) / SAMPLES_PER_MS);
+    /// Returns the jitter.
+    pub(super) fn on_ingress(&mut self, stats: &MediaIngressStats) -> Duration {
+        let ms = f64::from(stats.jitter) / SAMPLES_PER_MS;
+        self.jitter_in_ms = Some(ms);
+        Duration::from_secs_f64(ms / 1e3)
     }
 
-    pub(super) fn on_egress(&mut self, stats: &MediaEgressStats) {
+    /// Returns the round trip, if the client has reported.
+    pub(super) fn on_egress(&mut self, stats: &MediaEgressStats) -> Option<Duration> {
         self.lost_out = stats.remote.as_ref().map(|remote| remote.packets_lost).or(self.lost_out);
         self.round_trip_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1e3).or(self.round_trip_ms);
+        stats.rtt
     }
 
     pub(super) const fn report(&self) -> MediaReport {

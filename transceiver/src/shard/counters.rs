@@ -60,6 +60,10 @@ macro_rules! counters {
             $($(#[doc = $help])+ pub $field: u64,)+
             /// Frames in each tunnel datagram that was sent.
             pub bundle_frames: Histogram,
+            /// Microseconds of jitter of audio from clients, as each session measures it.
+            pub jitter_us: Histogram,
+            /// Microseconds of round trip to clients, as each of them reports it.
+            pub round_trip_us: Histogram,
             /// Microseconds from an offer's arrival to each step of setting up.
             pub setup_us: [Histogram; Step::ALL.len()],
         }
@@ -77,6 +81,8 @@ macro_rules! counters {
                     $($array: [0; <$each>::ALL.len()],)+
                     $($field: 0,)+
                     bundle_frames: Histogram::new(),
+                    jitter_us: Histogram::new(),
+                    round_trip_us: Histogram::new(),
                     setup_us: [Histogram::new(); Step::ALL.len()],
                 }
             }
@@ -225,20 +231,32 @@ impl Counters {
             label: None,
             help: "Frames in each tunnel datagram that was sent.",
         };
+        let jitter = HistogramSeries {
+            name: "transceiver_jitter_microseconds",
+            label: None,
+            help: "Jitter (RFC 3550) of audio from clients, every five seconds of each session.",
+        };
+        let round_trip = HistogramSeries {
+            name: "transceiver_round_trip_microseconds",
+            label: None,
+            help: "Round trip to clients by their receiver reports, every five seconds of each.",
+        };
         let steps = Step::ALL.iter().map(|step| HistogramSeries {
             name: "transceiver_setup_microseconds",
             label: Some(("step", step.as_str())),
             help: "Microseconds from an offer's arrival to each step of setting up.",
         });
-        std::iter::once(bundles).chain(steps)
+        [bundles, jitter, round_trip].into_iter().chain(steps)
     }
 
     /// How many histograms there are.
-    pub const HISTOGRAMS: usize = 1 + Step::ALL.len();
+    pub const HISTOGRAMS: usize = 3 + Step::ALL.len();
 
     /// Copies the histograms out.
     pub fn write_histograms(&self, out: &mut [[u64; Histogram::LEN]; Self::HISTOGRAMS]) {
-        let all = std::iter::once(&self.bundle_frames).chain(&self.setup_us);
+        let all = [&self.bundle_frames, &self.jitter_us, &self.round_trip_us]
+            .into_iter()
+            .chain(&self.setup_us);
         for (out, histogram) in out.iter_mut().zip(all) {
             histogram.write(out);
         }
@@ -263,6 +281,8 @@ impl Counters {
     }
 
     pub(super) fn on_tally(&mut self, tally: Tally) {
+        let us =
+            |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let (counter, more) = match tally {
             Tally::AudioIn => (&mut self.audio_received, 1),
             Tally::AudioLost(lost) => (&mut self.audio_lost, lost),
@@ -272,10 +292,9 @@ impl Counters {
             Tally::NoTaker => (&mut self.dropped_no_taker, 1),
             Tally::AddressChange => (&mut self.address_changes, 1),
             Tally::ReplayedCheck => (&mut self.checks_replayed, 1),
-            Tally::Reached(step, after) => {
-                let us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
-                return self.setup_us[step as usize].record(us);
-            }
+            Tally::Jitter(jitter) => return self.jitter_us.record(us(jitter)),
+            Tally::RoundTrip(round_trip) => return self.round_trip_us.record(us(round_trip)),
+            Tally::Reached(step, after) => return self.setup_us[step as usize].record(us(after)),
         };
         *counter += more;
     }
