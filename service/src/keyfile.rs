@@ -80,6 +80,13 @@ fn hint_for(error: &io::Error) -> &'static str {
 
 /// Reads the keyring in `path`.
 pub fn load(path: &Path) -> Result<Keyring, KeyfileError> {
+    let text = read_private(path)?;
+    Keyring::parse(&text).map_err(|error| KeyfileError::Content { path: path.to_owned(), error })
+}
+
+/// Reads a file of secrets: one that no other user can read or change, and no larger than any such
+/// file is.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyfileError> {
     let read = |error| KeyfileError::Read { path: path.to_owned(), error };
     let file = File::open(path).map_err(read)?;
     let metadata = file.metadata().map_err(read)?;
@@ -96,7 +103,7 @@ pub fn load(path: &Path) -> Result<Keyring, KeyfileError> {
     let mut text =
         Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(read)?;
-    Keyring::parse(&text).map_err(|error| KeyfileError::Content { path: path.to_owned(), error })
+    Ok(text)
 }
 
 /// Makes a new keyring in `path`, mode 0600. Refuses if there is anything already.
