@@ -19,3 +19,4 @@ pub mod control;
 pub mod negotiation;
 pub mod session;
 pub mod shard;
+pub mod signaling;
