@@ -227,6 +227,69 @@ const tests = {
     return page;
   },
 
+  async 'a handshake that fails is told apart from a relay out of reach'() {
+    const page = await open();
+    fake.answer = async (sdp) => (await answered(sdp, false)).replace(/(a=fingerprint:sha-256 )../g, '$100');
+    await page.click('#talk');
+    await hasProblem(page, 'dtls');
+    return page;
+  },
+
+  async 'a path that cannot be repaired ends the call with a word'() {
+    const page = await open();
+    const lose = await lossy(page);
+    await page.click('#talk');
+    await inState(page, 'connected');
+    fake.answer = async () => Promise.reject(new Error('no restart'));
+    await lose(100);
+    await hasProblem(page, 'lost');
+    assert.equal(fake.seen.filter((seen) => seen.startsWith('PATCH')).length, 4);
+    return page;
+  },
+
+  async 'sound that the browser holds back waits for one more click'() {
+    const page = await open(() => {
+      const play = HTMLMediaElement.prototype.play;
+      let asked = 0;
+      HTMLMediaElement.prototype.play = function () {
+        asked += 1;
+        return asked === 1 ? Promise.reject(new DOMException('no', 'NotAllowedError')) : play.call(this);
+      };
+    });
+    await page.click('#talk');
+    await hasProblem(page, 'sound');
+    await page.click('#problem-play');
+    await until(page, () => window.ringway.problem === null && !document.getElementById('answer-audio').paused);
+    return page;
+  },
+
+  async 'an unplugged microphone is replaced by the default one'() {
+    const page = await open(() => {
+      const original = MediaDevices.prototype.getUserMedia;
+      MediaDevices.prototype.getUserMedia = async function (wanted) {
+        window.opened = await original.call(this, wanted);
+        return window.opened;
+      };
+    });
+    await page.click('#talk');
+    await inState(page, 'connected');
+    await page.evaluate(() => {
+      const [track] = window.opened.getTracks();
+      track.stop();
+      track.dispatchEvent(new Event('ended'));
+    });
+    await until(page, () => window.opened.getTracks()[0].readyState === 'live' && /unplugged/.test(document.getElementById('events').innerText));
+    await until(page, () => window.ringway.levels.you > 0.01);
+    return page;
+  },
+
+  async 'a browser without WebRTC is told so'() {
+    const page = await open(() => delete window.RTCPeerConnection);
+    await page.click('#talk');
+    await hasProblem(page, 'unsupported');
+    return page;
+  },
+
   async 'a transceiver that is gone is told apart from one that refuses'() {
     const page = await open();
     await page.setOfflineMode(true);
