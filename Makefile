@@ -21,9 +21,22 @@ setup: ## install the system packages that building and testing need (Debian, Ub
 build: setup ## build everything in release mode: target/release/ringway-*
 	$(CARGO) build --locked --release --workspace
 
+.PHONY: setup-clients
+setup-clients: ## install the clients that the end-to-end tests call with: Chromium and aiortc
+	scripts/setup.sh clients
+
 .PHONY: test
-test: setup ## run all tests
+test: setup-clients ## run all tests (as root also those with hosts and real clients)
 	$(CARGO) test --locked --workspace
+
+.PHONY: test-e2e
+test-e2e: setup-clients ## run the end-to-end tests only, and show what they say (root)
+	$(CARGO) test --locked -p ringway-e2e -- --nocapture
+
+.PHONY: test-browsers
+test-browsers: ## the end-to-end tests with Firefox too (root)
+	scripts/setup.sh browsers
+	$(CARGO) test --locked -p ringway-e2e -- --include-ignored --nocapture
 
 .PHONY: lint
 lint: setup ## formatting and clippy

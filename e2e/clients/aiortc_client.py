@@ -76,6 +76,7 @@ class Ear:
         self.candidate, self.in_a_row = 0, 0
         self.samples = []
         self.taken = (0, 0)
+        self.energy = 0.0
         self.gap = 0.0
         self.heard_at = time.monotonic()
         self.task = asyncio.ensure_future(self.listen())
@@ -97,7 +98,8 @@ class Ear:
                 del self.samples[:BLOCK]
 
     def block(self, samples):
-        tone = tone_of(samples)
+        energy, tone = tone_of(samples)
+        self.energy += energy * BLOCK * STEP / SAMPLE_RATE
         self.in_a_row = self.in_a_row + 1 if tone == self.candidate else 1
         self.candidate = tone
         if tone and self.in_a_row >= BLOCKS_IN_A_ROW and self.tones[-1:] != [tone]:
@@ -113,20 +115,22 @@ class Ear:
             "tones": self.tones,
             "packets": packets - self.taken[0],
             "lost": lost - self.taken[1],
+            "energy": self.energy,
             "gap_ms": round(self.gap * 1000),
         }
         # The tone that is being heard may go on.
-        self.tones, self.taken, self.gap = self.tones[-1:], (packets, lost), 0.0
+        self.tones, self.taken = self.tones[-1:], (packets, lost)
+        self.energy = self.gap = 0.0
         return answer
 
 
 def tone_of(block):
-    """The one tone that a block is, or 0."""
+    """A block's energy (mean square), and the one tone that it is, or 0."""
     energy = sum(sample * sample for sample in block) / len(block)
     if energy < QUIET:
-        return 0
+        return energy, 0
     share, best = max((goertzel(block, hertz) / energy, hertz) for hertz in SETTINGS["tones"])
-    return best if share > MOST else 0
+    return energy, best if share > MOST else 0
 
 
 def goertzel(block, hertz):

@@ -23,8 +23,10 @@ const CHROME = [
 ];
 const FIREFOX = {
   'media.navigator.permission.disabled': true,
+  // A tone; and without a sound card no AudioContext runs, so that it is only heard how loud it is.
   'media.navigator.streams.fake': true,
-  'media.autoplay.default': 0,
+  // Nobody answers multicast DNS in a namespace.
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
 };
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -49,8 +51,8 @@ const orders = {
     // Any page of the server's will do: it is the origin that counts.
     await page.goto(`${settings.origin}/v1/models`);
     await page.evaluate(readFileSync(fileURLToPath(new URL('in_page.js', import.meta.url)), 'utf8'));
-    const { model, tones, product } = settings;
-    return page.evaluate((part) => client.call(part), { model, tones, ownTones: product === 'firefox' });
+    const { model, tones } = settings;
+    return page.evaluate((part) => client.call(part), { model, tones });
   },
   say: ({ text }) => page.evaluate((line) => client.say(line), text),
   heard: () => page.evaluate(() => client.heard()),
@@ -59,6 +61,10 @@ const orders = {
   /** The transceiver's own page. */
   open: ({ path }) => page.goto(`${settings.origin}${path}`).then((answer) => ({ status: answer.status() })),
   click: ({ selector }) => page.locator(selector).click(),
+  async choose({ selector, value }) {
+    await page.waitForSelector(`${selector} option[value="${value}"]`);
+    await page.select(selector, value);
+  },
   evaluate: async ({ expression }) => ({ value: await page.evaluate(expression) }),
   screenshot: ({ file }) => page.screenshot({ path: file }).then(() => undefined),
 };

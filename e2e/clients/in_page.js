@@ -44,27 +44,12 @@ globalThis.client = (() => {
     });
   }
 
-  /** The fake microphone; or, where that is no file of ours, the tones made here. */
-  async function voice(tones, own) {
-    if (!own) {
-      const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-      return navigator.mediaDevices.getUserMedia({ audio });
-    }
-    const context = new AudioContext();
-    const [oscillator, out] = [context.createOscillator(), context.createMediaStreamDestination()];
-    for (let at = 0; at < 600; at++) {
-      oscillator.frequency.setValueAtTime(tones[at % tones.length], context.currentTime + at * 0.3);
-    }
-    oscillator.connect(out);
-    oscillator.start();
-    await navigator.mediaDevices.getUserMedia({ audio: true });
-    return out.stream;
-  }
-
   return {
-    async call({ model, tones, ownTones }) {
+    async call({ model, tones }) {
       const started = performance.now();
-      const stream = await voice(tones, ownTones);
+      // Nothing may improve the tones.
+      const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+      const stream = await navigator.mediaDevices.getUserMedia({ audio });
       pc = new RTCPeerConnection();
       pc.addEventListener('connectionstatechange', () => tell({ event: 'state', state: pc.connectionState }));
       channel = pc.createDataChannel('oai-events');
@@ -136,8 +121,8 @@ globalThis.client = (() => {
       if (tone !== 0 && inARow >= BLOCKS_IN_A_ROW && heard.at(-1) !== tone) heard.push(tone);
     };
 
-    let now = { packets: 0, lost: 0, at: performance.now() };
-    let taken = { packets: 0, lost: 0 };
+    let now = { packets: 0, lost: 0, energy: 0, at: performance.now() };
+    let taken = now;
     let gap = 0;
     this.look = async () => {
       for (const stats of (await receiver.getStats()).values()) {
@@ -145,7 +130,8 @@ globalThis.client = (() => {
         const at = performance.now();
         gap = Math.max(gap, at - now.at);
         if (stats.packetsReceived !== now.packets) {
-          now = { packets: stats.packetsReceived, lost: stats.packetsLost, at };
+          const { packetsReceived: packets, packetsLost: lost, totalAudioEnergy: energy } = stats;
+          now = { packets, lost, energy, at };
         }
       }
     };
@@ -155,6 +141,7 @@ globalThis.client = (() => {
         tones: heard,
         packets: now.packets - taken.packets,
         lost: now.lost - taken.lost,
+        energy: now.energy - taken.energy,
         gap_ms: Math.round(gap),
       };
       // The tone that is being heard may go on.

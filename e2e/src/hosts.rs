@@ -143,7 +143,10 @@ impl Hosts {
              link set public up\n\
              link set private up\n",
         )?;
-        let Some(nat) = &self.nat else { return Ok(()) };
+        let Some(nat) = &self.nat else {
+            // It leads nowhere, but browsers look for their own address by it.
+            return self.client.configure("route add default via 10.78.1.1\n");
+        };
         nat.configure(
             "address add 10.78.1.3/24 dev public\n\
              address add 10.78.1.4/24 dev public\n",
@@ -151,7 +154,8 @@ impl Hosts {
         self.client.configure(&format!(
             "link add lan type veth peer name lan netns {}\n\
              address add 10.78.3.2/24 dev lan\n\
-             link set lan up\n",
+             link set lan up\n\
+             route add default via 10.78.3.1\n",
             nat.name
         ))?;
         nat.configure("address add 10.78.3.1/24 dev lan\nlink set lan up\n")

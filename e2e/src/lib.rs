@@ -22,4 +22,5 @@ pub mod process;
 pub mod programs;
 pub mod skip;
 pub mod stage;
+pub mod talker;
 pub mod tones;

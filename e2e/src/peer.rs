@@ -17,13 +17,16 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::ChildStdin;
+use std::process::{ChildStdin, Command, Output};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a client may take for anything. A browser starts slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Less energy than this is silence, comfort noise and the like.
+const AUDIBLE: f64 = 1e-4;
 
 /// A kind of client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +59,25 @@ pub struct Heard {
     pub packets: u64,
     /// Packets that did not.
     pub lost: u64,
+    /// Loudness (mean square) times seconds.
+    pub energy: f64,
     /// The longest time without a packet.
     pub gap: Duration,
+}
+
+impl Heard {
+    fn and(mut self, more: &Self) -> Self {
+        // A tone that goes on while it is asked about is one tone.
+        let goes_on = self.tones.last() == more.tones.first();
+        self.tones.extend(more.tones.iter().skip(usize::from(goes_on)));
+        Self {
+            tones: self.tones,
+            packets: self.packets + more.packets,
+            lost: self.lost + more.lost,
+            energy: self.energy + more.energy,
+            gap: self.gap.max(more.gap),
+        }
+    }
 }
 
 /// A running client. Dropping it ends it.
@@ -100,6 +120,23 @@ impl Kind {
         let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
         clients.join(if self == Self::Aiortc { "aiortc_client.py" } else { "browser.mjs" })
     }
+}
+
+/// Runs a script of the page's, which finds its tools by the environment, and returns how it ended;
+/// `None`, with a line that says so, if something is missing.
+pub fn run_with_chromium(script: &Path) -> Option<Output> {
+    let tools = match Kind::Chromium.tools() {
+        Ok(tools) => tools,
+        Err(why) => {
+            skip(&why);
+            return None;
+        }
+    };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut node = Command::new(tools.program);
+    node.arg(script).env("PUPPETEER_DIR", programs::tools());
+    node.env("CHROMIUM", tools.browser.unwrap());
+    Some(node.output().unwrap())
 }
 
 struct Tools {
@@ -188,6 +225,7 @@ impl Peer {
             tones: tones.iter().map(|hertz| hertz.as_u64().unwrap().try_into().unwrap()).collect(),
             packets: number("packets"),
             lost: number("lost"),
+            energy: answer["energy"].as_f64().unwrap(),
             gap: Duration::from_millis(number("gap_ms")),
         }
     }
@@ -199,13 +237,19 @@ impl Peer {
         while tones::longest_run(&all.tones) < count {
             assert!(Instant::now() < deadline, "not {count} tones in order: {all:?}");
             std::thread::sleep(Duration::from_millis(100));
-            let more = self.heard();
-            // A tone that goes on while it is asked about is one tone.
-            let goes_on = all.tones.last() == more.tones.first();
-            all.tones.extend(more.tones.iter().skip(usize::from(goes_on)));
-            all.packets += more.packets;
-            all.lost += more.lost;
-            all.gap = all.gap.max(more.gap);
+            all = all.and(&self.heard());
+        }
+        all
+    }
+
+    /// Waits until it has heard anything but silence for so many packets.
+    pub fn hears_something(&mut self, packets: u64, patience: Duration) -> Heard {
+        let deadline = Instant::now() + patience;
+        let mut all = self.heard();
+        while all.packets < packets || all.energy < AUDIBLE {
+            assert!(Instant::now() < deadline, "not {packets} packets with sound: {all:?}");
+            std::thread::sleep(Duration::from_millis(100));
+            all = all.and(&self.heard());
         }
         all
     }

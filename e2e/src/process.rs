@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// What the names of variables begin with that configure Ringway's programs.
+const ENVIRONMENT_PREFIX: &str = "RINGWAY_";
 const LAST_WORDS_LINES: usize = 40;
 
 /// A running program. Dropping it kills it.
@@ -35,7 +37,14 @@ impl Process {
         let log = folder.join(format!("{name}.log"));
         let mut namespace = std::ffi::OsString::from("--net=");
         namespace.push(host.path());
-        let child = Command::new("nsenter")
+        let mut command = Command::new("nsenter");
+        // Configuration comes from files here, whatever the environment says.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with(ENVIRONMENT_PREFIX)) {
+                command.env_remove(name);
+            }
+        }
+        let child = command
             .arg(namespace)
             .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
             .arg(program)
