@@ -5,11 +5,14 @@
 //! RTP by their headers and opaque behind them, as SRTP is to a relay.
 
 mod generator;
+mod origins;
 mod packet;
 mod profile;
 mod sessions;
+mod worker;
 
 pub use generator::{Generator, Load, Outgoing, Settings};
 pub use packet::{MEDIA_BYTES_MIN, Media, PACKET_BYTES_MAX, Sink as SinkStamp};
 pub use profile::Profile;
 pub use sessions::{Place, Session, Sessions};
+pub use worker::{Worker, WorkerSettings};

@@ -11,13 +11,17 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod conduct;
+pub mod control;
 pub mod flows;
 pub mod host;
 pub mod measure;
 pub mod plan;
+pub mod report;
 pub mod sink;
 pub mod slo;
 pub mod target;
 #[cfg(test)]
 #[path = "../tests/support/answerer.rs"]
 mod testing;
+pub mod verdict;

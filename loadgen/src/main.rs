@@ -1,9 +1,35 @@
-//! `ringway-loadgen`: not built yet. It says so and fails, so that nothing can mistake it for the real thing.
+//! `ringway-loadgen`: the command line. What the commands do is the library's.
 
+mod args;
+mod attend;
+mod commands;
+
+use std::io::Write as _;
 use std::process::ExitCode;
 
-#[expect(clippy::print_stderr, reason = "the whole program is this message")]
+use clap::Parser;
+use service::exit;
+
+use args::{Args, Command};
+
 fn main() -> ExitCode {
-    eprintln!("ringway-loadgen is not built yet: CHANGELOG.md lists what is.");
-    ExitCode::FAILURE
+    let command = Args::parse().command;
+    let mut code = ExitCode::SUCCESS;
+    let failed = exit::run(|| {
+        code = match &command {
+            Command::Flows(flows) => commands::flows::run(flows)?,
+            Command::Sink(sink) => commands::sink::run(sink)?,
+            Command::Compare(compare) => commands::compare::run(compare)?,
+            _ => return Err(anyhow::anyhow!("not yet")),
+        };
+        Ok(())
+    });
+    // An error has its own code; a verdict has the command's.
+    if failed == ExitCode::SUCCESS { code } else { failed }
+}
+
+/// Advice for the person at the terminal; stdout may be a file.
+fn advise(text: &str) {
+    // If stderr is closed there is nobody to advise.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -3,6 +3,8 @@
 
 mod echo;
 mod shard;
+mod worker;
 
 pub use echo::{Echo, EchoCounts};
 pub use shard::{Shard, ShardCounts};
+pub use worker::{Progress, Worker, WorkerSettings};
