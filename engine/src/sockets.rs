@@ -81,6 +81,14 @@ pub struct SocketError {
     source: io::Error,
 }
 
+impl SocketError {
+    /// Somebody else has the address. For a moment that can be a process that was just killed: the
+    /// kernel takes io_uring apart, and the sockets with it, after the process has gone.
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// One buffer size as it was wanted and as it came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferSize {

@@ -271,6 +271,7 @@ mod tests {
             ("ctl drain", Request::Drain),
             ("ctl undrain", Request::Undrain),
             ("ctl reload", Request::Reload),
+            ("ctl upgrade", Request::Upgrade),
         ];
         for (words, expected) in table {
             let Command::Ctl(ctl) = parse(words).unwrap() else { panic!("{words} is ctl") };

@@ -13,5 +13,6 @@ pub mod peers;
 pub mod relay;
 mod run;
 mod start;
+pub mod upgrade;
 
 pub use run::run;

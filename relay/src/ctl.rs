@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use relay::control::admin::protocol::{Done, Flows, Found, Peers, Request, Status, Traced};
 use relay::control::config::{Config, ENVIRONMENT_PREFIX};
 use relay::control::decode::Decoded;
+use relay::control::upgrade::Upgraded;
 use serde_json::Value;
 use service::admin::Client;
 use service::config::{ReloadReport, Sources};
@@ -23,10 +24,14 @@ use args::{Ctl, Question};
 /// A status takes a second to measure, and a worker that is stuck five to be given up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// A new process may take half a minute to be ready: it allocates its tables first.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Asks and shows.
 pub(crate) fn run(ctl: &Ctl) -> anyhow::Result<()> {
-    let client = Client::new(&socket(ctl)?, "relay", PATIENCE);
     let request = ctl.question.request();
+    let patience = if request == Request::Upgrade { UPGRADE_PATIENCE } else { PATIENCE };
+    let client = Client::new(&socket(ctl)?, "relay", patience);
     if ctl.json {
         return json(&client, &request);
     }
@@ -53,6 +58,7 @@ pub(crate) fn run(ctl: &Ctl) -> anyhow::Result<()> {
             exit::print(&format!("{}\n", client.call::<Done>(&request)?.done))
         }
         Question::Reload => exit::print(&client.call::<ReloadReport>(&request)?.to_string()),
+        Question::Upgrade => exit::print(&show::upgraded(&client.call::<Upgraded>(&request)?)),
         Question::Decode { .. } => exit::print(&show::decoded(&client.call::<Decoded>(&request)?)),
         Question::Trace(_) => exit::print(&show::traced(&client.call::<Traced>(&request)?)),
     }

@@ -13,6 +13,7 @@ use super::decode;
 use super::names::Names;
 use super::peers::{self, Peer};
 use super::relay::Relay;
+use super::upgrade;
 use crate::core::Command;
 use flows::refuse;
 use protocol::{Answer, Done, Peers, Request, Status};
@@ -105,6 +106,9 @@ impl Handler for RelayAdmin {
                 let report = self.relay.reload().await.map_err(Refusal)?;
                 info!(generation = report.generation, "reloaded by an operator");
                 Ok(Answer::Reloaded(report))
+            }
+            Request::Upgrade => {
+                upgrade::upgrade(&self.relay).await.map(Answer::Upgraded).map_err(Refusal)
             }
             Request::Decode { ufrag } => {
                 // Before 1970 every hint is valid; a clock that wrong has other consequences.

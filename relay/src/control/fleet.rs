@@ -1,6 +1,6 @@
 //! All workers, as control sees them: threads to give orders to and numbers to read.
 
-use crate::core::{Command, Reply};
+use crate::core::{Command, FlowRecord, Reply};
 use crate::worker::{Desk, Numbers, Order, Question, Slot, TooManyOrders};
 use std::io;
 use std::sync::Arc;
@@ -100,6 +100,32 @@ impl Fleet {
         Ok(())
     }
 
+    /// Has every worker stop receiving and stand by; gives the flows of each. Packets wait in the
+    /// kernel from then on, so soon either [`Fleet::resume`] or another process must follow.
+    pub(super) async fn stand_by(&self) -> Result<Vec<Vec<FlowRecord>>, FleetError> {
+        let mut asked = Vec::with_capacity(self.len());
+        for (worker, desk) in self.desks.iter().enumerate() {
+            let (answer, flows) = oneshot::channel();
+            desk.give(Order::StandBy(answer)).map_err(|error| FleetError::Busy(worker, error))?;
+            asked.push(flows);
+        }
+        let mut all = Vec::with_capacity(self.len());
+        for (worker, flows) in asked.into_iter().enumerate() {
+            all.push(answer(worker, flows).await?);
+        }
+        Ok(all)
+    }
+
+    /// Has workers that stand by go on.
+    pub(super) async fn resume(&self) {
+        for desk in &self.desks {
+            // A queue that is full empties: a worker that stands by answers all the same.
+            while desk.give(Order::Resume).is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
     /// Tells every worker to end. One that takes no orders is stuck, and ends with the process.
     pub(super) fn stop(&self) {
         for desk in &self.desks {
@@ -108,7 +134,7 @@ impl Fleet {
     }
 }
 
-async fn answer(worker: usize, reply: oneshot::Receiver<Reply>) -> Result<Reply, FleetError> {
+async fn answer<T>(worker: usize, reply: oneshot::Receiver<T>) -> Result<T, FleetError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, reply).await {
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(_)) => Err(FleetError::Ended(worker)),

@@ -8,7 +8,8 @@ use crate::core::{Command, Reply};
 use service::config::{Loaded, ReloadReport, Sources};
 use service::keyfile;
 use service::log::Log;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -27,33 +28,47 @@ pub struct Relay {
     log: Log,
     started: Instant,
     current: Mutex<Current>,
-    /// One reload at a time.
+    /// One reload or upgrade at a time.
     reloading: tokio::sync::Mutex<()>,
     generation: AtomicU64,
     draining: AtomicBool,
-    drain_changed: Notify,
+    stopping: AtomicBool,
+    /// Everything that a next process would need, in order: the workers' sockets, the HTTP listener.
+    sockets: Vec<OwnedFd>,
+    /// The process that serves instead of this one; zero while there is none.
+    successor: AtomicU32,
+    succeeded: Notify,
+}
+
+/// What a relay is made of.
+pub(super) struct Parts {
+    pub(super) fleet: Fleet,
+    pub(super) engine: EngineChoice,
+    pub(super) sockets: Vec<OwnedFd>,
+    pub(super) sources: Sources,
+    pub(super) log: Log,
+    pub(super) config: Arc<Config>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) draining: bool,
 }
 
 impl Relay {
-    pub(super) fn new(
-        fleet: Fleet,
-        engine: EngineChoice,
-        sources: Sources,
-        log: Log,
-        config: Arc<Config>,
-        keyring: Arc<Keyring>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { fleet, engine, sockets, sources, log, config, keyring, draining } = parts;
         Self {
             fleet,
             engine,
             sources,
             log,
+            sockets,
             started: Instant::now(),
             current: Mutex::new(Current { config, keyring }),
             reloading: tokio::sync::Mutex::new(()),
             generation: AtomicU64::new(1),
-            draining: AtomicBool::new(false),
-            drain_changed: Notify::new(),
+            draining: AtomicBool::new(draining),
+            stopping: AtomicBool::new(false),
+            successor: AtomicU32::new(0),
+            succeeded: Notify::new(),
         }
     }
 
@@ -96,15 +111,47 @@ impl Relay {
     pub async fn set_drain(&self, on: bool) -> Result<(), FleetError> {
         // Not ready first, so that nobody sends new clients to workers that refuse them.
         self.draining.store(on, Ordering::Relaxed);
-        self.drain_changed.notify_waiters();
         self.fleet.ask_all(Command::Drain(on)).await?;
         Ok(())
+    }
+
+    /// Whether it is on its way out.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// It is on its way out from now on: no other process takes over.
+    pub(super) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// What a next process takes over.
+    pub(super) fn sockets(&self) -> &[OwnedFd] {
+        &self.sockets
+    }
+
+    /// Keeps reloads and upgrades away while it is held.
+    pub(super) async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reloading.lock().await
+    }
+
+    /// Another process serves now.
+    pub(super) fn handed_over(&self, process: u32) {
+        self.set_stopping();
+        self.successor.store(process, Ordering::Relaxed);
+        self.succeeded.notify_one();
+    }
+
+    /// Waits until another process serves, and says which.
+    pub(super) async fn successor(&self) -> u32 {
+        self.succeeded.notified().await;
+        self.successor.load(Ordering::Relaxed)
     }
 
     /// Reads configuration and keyring again. If anything is wrong with them, everything stays as
     /// it was.
     pub async fn reload(&self) -> Result<ReloadReport, String> {
-        let _alone = self.reloading.lock().await;
+        let _alone = self.alone().await;
         let Loaded { config: wanted, warnings } =
             self.sources.load::<Config>().map_err(|error| error.to_string())?;
         let keyring = keyfile::load(&wanted.keys).map_err(|error| error.to_string())?;

@@ -5,8 +5,10 @@ use super::config::Config;
 use super::convert;
 use super::metrics::Metrics;
 use super::pages::RelayPages;
-use super::relay::Relay;
+use super::relay::{Parts, Relay};
 use super::start::{self, Started};
+use super::upgrade::{Previous, upgrade};
+use crate::core::Restored;
 use anyhow::{Context as _, Result, bail};
 use service::admin::{self, Limits, Place};
 use service::config::{Loaded, Sources};
@@ -17,20 +19,32 @@ use service::notify::{Notifier, State};
 use service::signal::{Event, Signals};
 use service::{http, keyfile};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{self, Instant};
 use tracing::{error, info, warn};
 
 /// How often a draining relay looks whether its flows have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(200);
+/// How long a process whose successor serves stays, to answer who has asked.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long workers may take to end. They do so within a batch.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs a relay until it is told to stop.
+/// Runs a relay until it is told to stop, or another process takes over from it.
 pub fn run(sources: Sources) -> Result<()> {
+    let mut previous = Previous::find()?;
+    let result = run_after(sources, &mut previous);
+    // Still there: this process has not served.
+    if let (Some(previous), Err(error)) = (previous, &result) {
+        previous.refuse(error);
+    }
+    result
+}
+
+fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
     let Loaded { config, warnings } = sources.load::<Config>()?;
     let log =
         Log::start(config.log.format, &config.log.level).context("Failed to start the log")?;
@@ -39,28 +53,47 @@ pub fn run(sources: Sources) -> Result<()> {
     }
     let keyring = keyfile::load(&config.keys).map_err(|error| Usage(error.to_string()))?;
     let clusters = convert::clusters(&config).map_err(|error| Usage(error.to_string()))?;
-    let (keyring, clusters) = (Arc::new(keyring), Arc::new(clusters));
+    let (config, keyring, clusters) = (Arc::new(config), Arc::new(keyring), Arc::new(clusters));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         // Before the workers: from here on no signal kills the process half-way.
         let signals = Signals::listen().context("Failed to take over the signals")?;
-        let pages = http::Server::bind(config.http.listen).await?;
+        let inherited = match previous {
+            Some(previous) => Some(previous.sockets(&config, start::workers(&config)?.0)?),
+            None => None,
+        };
+        let http = previous.as_mut().and_then(|previous| previous.http(&config));
+        let pages = match http {
+            Some(listener) => http::Server::take_over(listener)?,
+            None => http::Server::bind(config.http.listen).await?,
+        };
+        let mut prepared = start::prepare(&config, &clusters, &keyring, inherited)?;
+        let draining = previous.as_ref().is_some_and(Previous::is_draining);
+        let flows = previous.as_ref().map(Previous::flows).transpose()?;
+        let restored = prepared.restore(&flows.unwrap_or_default(), draining);
         let place = Place {
             path: config.admin.socket.clone(),
             group: config.admin.group.clone(),
-            take_over: false,
+            take_over: previous.is_some(),
         };
         let admin = admin::Server::bind(&place, Limits::default())?;
-        let started = start::start(&config, &clusters, &keyring)?;
-        let Started { fleet, threads, engine, ended } = started;
-        let relay = Relay::new(fleet, engine, sources, log, Arc::new(config), keyring);
+        let mut started = prepared.start()?;
+        if let Some(previous) = previous.take() {
+            previous.serving(restored);
+            let Restored { taken: flows, refused } = restored;
+            info!(flows, refused, "took over from the process before");
+        }
+        started.sockets.push(pages.listener()?);
+        let Started { fleet, threads, engine, sockets, ended } = started;
+        let relay =
+            Relay::new(Parts { fleet, engine, sockets, sources, log, config, keyring, draining });
         let relay = Arc::new(relay);
         let metrics = Arc::new(Metrics::new(&relay));
         let shown = Arc::new(RelayPages::new(Arc::clone(&relay), metrics));
-        tokio::spawn(pages.serve(Arc::clone(&shown)));
+        let pages = tokio::spawn(pages.serve(Arc::clone(&shown)));
         let admin = tokio::spawn(admin.serve(Arc::new(RelayAdmin::new(Arc::clone(&relay)))));
-        let result = serve(&relay, &shown, signals, ended).await;
+        let result = serve(&relay, &shown, pages, signals, ended).await;
         // Its end removes the socket's file.
         admin.abort();
         let _ = admin.await;
@@ -71,8 +104,9 @@ pub fn run(sources: Sources) -> Result<()> {
 
 /// Serves until it is time to stop.
 async fn serve(
-    relay: &Relay,
-    pages: &RelayPages,
+    relay: &Arc<Relay>,
+    shown: &RelayPages,
+    pages: JoinHandle<()>,
     mut signals: Signals,
     mut ended: mpsc::UnboundedReceiver<usize>,
 ) -> Result<()> {
@@ -99,6 +133,7 @@ async fn serve(
                     let deadline = relay.config().drain.deadline;
                     info!(?deadline, flows = relay.flows(), "draining; once more to stop at once");
                     tell(State::Stopping);
+                    relay.set_stopping();
                     relay.set_drain(true).await?;
                     stop_at = Some(Instant::now() + deadline);
                     // The numbers to look at are those of a tick from now.
@@ -113,8 +148,17 @@ async fn serve(
                     reload(relay).await;
                     tell(State::Ready);
                 }
-                Event::Upgrade => warn!("hot upgrade is not built yet: restart instead"),
+                // On its own, so that signals and the watchdog are served meanwhile.
+                Event::Upgrade => drop(tokio::spawn(upgrade_by_signal(Arc::clone(relay)))),
             },
+            process = relay.successor() => {
+                tell(State::MainProcess(process));
+                // The listener is the other's now; these numbers stand still.
+                pages.abort();
+                // Whoever asked for it is told first.
+                time::sleep(LAST_WORDS).await;
+                return Ok(());
+            }
             _ = look.tick(), if stop_at.is_some() => {
                 if relay.flows() == 0 {
                     info!("drained");
@@ -126,10 +170,16 @@ async fn serve(
                 }
             }
             // A relay with a stuck worker is as good as dead: then the manager restarts it.
-            _ = watchdog.tick() => if pages.live().is_ok() {
+            _ = watchdog.tick() => if shown.live().is_ok() {
                 tell(State::Watchdog);
             },
         }
+    }
+}
+
+async fn upgrade_by_signal(relay: Arc<Relay>) {
+    if let Err(reason) = upgrade(&relay).await {
+        error!("not upgraded, this process goes on: {reason}");
     }
 }
 
@@ -150,7 +200,7 @@ async fn reload(relay: &Relay) {
 }
 
 /// Waits for the workers' ends, but not for ever.
-fn join(threads: Vec<JoinHandle<io::Result<()>>>) -> Result<()> {
+fn join(threads: Vec<thread::JoinHandle<io::Result<()>>>) -> Result<()> {
     let deadline = std::time::Instant::now() + STOP_TIMEOUT;
     for (worker, thread) in threads.into_iter().enumerate() {
         while !thread.is_finished() && std::time::Instant::now() < deadline {

@@ -6,19 +6,25 @@
 use super::config::Config;
 use super::convert;
 use super::fleet::{Fleet, Member};
-use crate::core::{Clusters, Random, Router};
+use crate::core::{Clusters, Command, FlowRecord, Now, Random, Restored, Router};
 use crate::worker::{Orders, Parts, Room, Slot, Worker};
 use anyhow::{Context as _, Result};
 use engine::sockets::{self, BoundSocket, SocketSettings};
 use engine::{Engine, EngineKind, LinkSettings, LinkSocket, OutboxSettings, affinity};
 use service::exit::AbortOnPanic;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use wire::keyring::Keyring;
+
+/// How long the sockets of a process that was killed may take to close.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How datagrams are moved, and why so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,27 +41,49 @@ pub(super) struct Started {
     pub(super) fleet: Fleet,
     pub(super) threads: Vec<JoinHandle<io::Result<()>>>,
     pub(super) engine: EngineChoice,
+    /// All sockets once more: of each worker its listeners' in their order, then its tunnel's.
+    pub(super) sockets: Vec<OwnedFd>,
     /// Tells of workers that have ended.
     pub(super) ended: mpsc::UnboundedReceiver<usize>,
 }
 
-/// Binds all sockets and starts all workers.
-pub(super) fn start(
-    config: &Config,
+/// Everything that workers are made of, with nothing running yet.
+pub(super) struct Prepared {
+    config: Arc<Config>,
+    cpus: Vec<usize>,
+    ready: Vec<(Box<dyn Engine>, Router)>,
+    engine: EngineChoice,
+    sockets: Vec<OwnedFd>,
+}
+
+/// How many workers a configuration means on this host, and on which cores.
+pub(super) fn workers(config: &Config) -> Result<(usize, Vec<usize>)> {
+    let cpus = cpus(config)?;
+    Ok((config.workers.on(cpus.len()), cpus))
+}
+
+/// Binds all sockets, or takes those of the process before, worker by worker in the order of
+/// [`Started::sockets`]; then makes engines and routers. A worker receives nothing before it runs.
+pub(super) fn prepare(
+    config: &Arc<Config>,
     clusters: &Arc<Clusters>,
     keyring: &Arc<Keyring>,
-) -> Result<Started> {
-    let cpus = cpus(config)?;
-    let workers = config.workers.on(cpus.len());
+    inherited: Option<Vec<OwnedFd>>,
+) -> Result<Prepared> {
+    let (workers, cpus) = workers(config)?;
     if workers > cpus.len() {
         warn!(workers, cpus = cpus.len(), "more workers than cores: some share one");
     }
     let choice = kind(config).resolve().context("Failed to use the engine that is configured")?;
     info!(reason = %choice.reason, workers, "the engine is chosen");
 
-    let links = bind_all(config, workers, &cpus)?;
+    let links = match inherited {
+        Some(sockets) => adopt_all(config, sockets)?,
+        None => bind_all(config, workers, &cpus)?,
+    };
+    let copies = links.iter().flatten().map(|link| link.socket.try_clone());
+    let sockets = copies.collect::<io::Result<_>>().context("Failed to keep the sockets")?;
     let settings = engine_settings(config);
-    let (ended_tx, ended) = mpsc::unbounded_channel();
     let mut ready = Vec::with_capacity(workers);
     for (worker, links) in links.into_iter().enumerate() {
         let engine = choice
@@ -72,14 +100,48 @@ pub(super) fn start(
         ready.push((engine, router));
     }
     let name = ready.first().map_or("none", |(engine, _)| engine.name());
-    let mut members = Vec::with_capacity(workers);
-    for (worker, (engine, router)) in ready.into_iter().enumerate() {
-        let cpu = cpus[worker % cpus.len()];
-        members.push(spawn(config, worker, cpu, engine, router, ended_tx.clone())?);
-    }
-    let (fleet, threads) = Fleet::new(members);
     let engine = EngineChoice { name, reason: choice.reason };
-    Ok(Started { fleet, threads, engine, ended })
+    Ok(Prepared { config: Arc::clone(config), cpus, ready, engine, sockets })
+}
+
+impl Prepared {
+    /// Gives each worker the flows of its predecessor. In parallel: packets are waiting.
+    pub(super) fn restore(&mut self, flows: &[Vec<FlowRecord>], draining: bool) -> Restored {
+        let one = |engine: &dyn Engine, router: &mut Router, flows: &[FlowRecord]| {
+            let monotonic_us = engine.now_ns() / 1_000;
+            let now = Now { monotonic_us, hint_time: crate::worker::hint_time() };
+            if draining {
+                router.on_command(Command::Drain(true), now);
+            }
+            router.restore(flows, now)
+        };
+        let mut sum = Restored::default();
+        thread::scope(|scope| {
+            let workers = self.ready.iter_mut().zip(flows).map(|((engine, router), flows)| {
+                scope.spawn(move || one(&**engine, router, flows))
+            });
+            for worker in workers.collect::<Vec<_>>() {
+                // A panic goes on here, and ends this process before it serves.
+                let restored = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+                sum.taken += restored.taken;
+                sum.refused += restored.refused;
+            }
+        });
+        sum
+    }
+
+    /// Starts all workers.
+    pub(super) fn start(self) -> Result<Started> {
+        let Self { config, cpus, ready, engine, sockets } = self;
+        let (ended_tx, ended) = mpsc::unbounded_channel();
+        let mut members = Vec::with_capacity(ready.len());
+        for (worker, (engine, router)) in ready.into_iter().enumerate() {
+            let cpu = cpus[worker % cpus.len()];
+            members.push(spawn(&config, worker, cpu, engine, router, ended_tx.clone())?);
+        }
+        let (fleet, threads) = Fleet::new(members);
+        Ok(Started { fleet, threads, engine, sockets, ended })
+    }
 }
 
 fn kind(config: &Config) -> EngineKind {
@@ -104,45 +166,104 @@ fn cpus(config: &Config) -> Result<Vec<usize>> {
 
 /// The sockets of each worker: a member of every listener's group, in the listeners' order, and the
 /// tunnel's last. Groups are bound worker by worker, so the kernel numbers them alike.
+///
+/// The tunnels' are bound first. They are nobody else's, so once they are bound, a process that was
+/// killed a moment ago has lost all its sockets. If members of its groups were still there, the
+/// kernel would number ours in another order, and clients would come to other workers than before.
 fn bind_all(config: &Config, workers: usize, cpus: &[usize]) -> Result<Vec<Vec<LinkSocket>>> {
-    let receive_buffer_bytes = u32::try_from(config.buffers.receive_socket_bytes).ok();
-    let buffers = u16::try_from(config.buffers.ring_buffers).unwrap_or(u16::MAX);
-    let link = LinkSettings {
-        buffers,
-        datagram_bytes_max: u32::try_from(config.buffers.buffer_bytes).unwrap_or(u32::MAX),
-        gso: config.gso,
-        huge_pages: config.buffers.huge_pages,
-        ..LinkSettings::default()
-    };
+    let mut add = Adder::new(config);
+    let mut tunnels = Vec::with_capacity(workers);
+    for worker in 0..workers {
+        tunnels.push(bind_patiently(&tunnel(config, worker)?)?);
+    }
     let mut links: Vec<Vec<LinkSocket>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut clamped = false;
-    let mut add = |links: &mut Vec<LinkSocket>, bound: BoundSocket, gso| {
-        if bound.buffers.is_clamped() && !std::mem::replace(&mut clamped, true) {
-            warn!(address = %bound.address, "socket buffers are smaller than asked for: {}", bound.buffers);
-        }
-        links.push(LinkSocket { socket: bound.socket, settings: LinkSettings { gso, ..link } });
-    };
     for listen in &config.listen {
-        let public = SocketSettings { receive_buffer_bytes, ..SocketSettings::public(*listen) };
-        let group = sockets::bind_group(&public, workers)?;
+        let group = sockets::bind_group(&public(config, *listen), workers)?;
         if config.steer_by_cpu && workers > 1 {
             engine::steering::by_cpu(&group[0].socket, &cpus[..workers.min(cpus.len())])
                 .with_context(|| format!("Failed to steer {listen} by receiving core"))?;
         }
         info!(address = %group[0].address, "listening for clients");
         for (links, bound) in links.iter_mut().zip(group) {
-            add(links, bound, config.gso);
+            add.add(links, bound, config.gso);
         }
     }
-    for (worker, links) in links.iter_mut().enumerate() {
-        let offset = u16::try_from(worker).context("more workers than ports")?;
-        let port = config.tunnel.port_base.checked_add(offset).context("no port left")?;
-        let address = SocketAddr::new(config.tunnel.address, port);
-        let tunnel = SocketSettings { receive_buffer_bytes, ..SocketSettings::tunnel(address) };
+    for (links, tunnel) in links.iter_mut().zip(tunnels) {
         // Bundles are already as long as the path allows: nothing there for GSO to merge.
-        add(links, sockets::bind(&tunnel)?, false);
+        add.add(links, tunnel, false);
     }
     Ok(links)
+}
+
+/// Waits a moment for an address that a process which was just killed may still have.
+fn bind_patiently(settings: &SocketSettings) -> Result<BoundSocket> {
+    let deadline = Instant::now() + IN_USE_PATIENCE;
+    loop {
+        match sockets::bind(settings) {
+            Err(error) if error.is_in_use() && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// The same from sockets of the process before, which are there in this very order.
+fn adopt_all(config: &Config, sockets: Vec<OwnedFd>) -> Result<Vec<Vec<LinkSocket>>> {
+    let each = config.listen.len() + 1;
+    let mut all = Vec::new();
+    let mut add = Adder::new(config);
+    for (index, socket) in sockets.into_iter().enumerate() {
+        let (worker, place) = (index / each, index % each);
+        if place == 0 {
+            all.push(Vec::with_capacity(each));
+        }
+        let (settings, gso) = match config.listen.get(place) {
+            Some(listen) => (public(config, *listen), config.gso),
+            None => (tunnel(config, worker)?, false),
+        };
+        add.add(&mut all[worker], sockets::adopt(socket, &settings)?, gso);
+    }
+    Ok(all)
+}
+
+fn public(config: &Config, listen: SocketAddr) -> SocketSettings {
+    let receive_buffer_bytes = u32::try_from(config.buffers.receive_socket_bytes).ok();
+    SocketSettings { receive_buffer_bytes, ..SocketSettings::public(listen) }
+}
+
+fn tunnel(config: &Config, worker: usize) -> Result<SocketSettings> {
+    let offset = u16::try_from(worker).context("more workers than ports")?;
+    let port = config.tunnel.port_base.checked_add(offset).context("no port left")?;
+    let address = SocketAddr::new(config.tunnel.address, port);
+    let receive_buffer_bytes = u32::try_from(config.buffers.receive_socket_bytes).ok();
+    Ok(SocketSettings { receive_buffer_bytes, ..SocketSettings::tunnel(address) })
+}
+
+/// Makes links of sockets, and warns once of buffers that came out small.
+struct Adder {
+    link: LinkSettings,
+    clamped: bool,
+}
+
+impl Adder {
+    fn new(config: &Config) -> Self {
+        let link = LinkSettings {
+            buffers: u16::try_from(config.buffers.ring_buffers).unwrap_or(u16::MAX),
+            datagram_bytes_max: u32::try_from(config.buffers.buffer_bytes).unwrap_or(u32::MAX),
+            huge_pages: config.buffers.huge_pages,
+            ..LinkSettings::default()
+        };
+        Self { link, clamped: false }
+    }
+
+    fn add(&mut self, links: &mut Vec<LinkSocket>, bound: BoundSocket, gso: bool) {
+        let BoundSocket { socket, address, buffers } = bound;
+        if buffers.is_clamped() && !std::mem::replace(&mut self.clamped, true) {
+            warn!(%address, "socket buffers are smaller than asked for: {buffers}");
+        }
+        links.push(LinkSocket { socket, settings: LinkSettings { gso, ..self.link } });
+    }
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {

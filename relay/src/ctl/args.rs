@@ -68,6 +68,10 @@ pub(crate) enum Question {
     Undrain,
     /// Read configuration and keys again, and say what changed and what takes a restart.
     Reload,
+    /// Hand over to a new process of the program, of whatever version is installed by now: it takes
+    /// sockets and flows, and no packet is lost. If it fails its checks, the present one goes on.
+    #[command(after_help = UPGRADE_NOTES)]
+    Upgrade,
     /// Say what a ufrag means, with the keys of the running relay.
     Decode {
         /// The ufrag, from the SDP answer (a=ice-ufrag) or before the colon of a USERNAME.
@@ -84,6 +88,11 @@ const FLOWS_EXAMPLES: &str = "\
 Examples:
   ringway-relay ctl flows --limit 1000
   ringway-relay ctl flows --from 0:1000        The next page, as the page before says at its end";
+
+const UPGRADE_NOTES: &str = "\
+The new process is started with the same path and arguments, and reads the configuration anew. The
+addresses, the tunnel's ports and the number of workers must be as they are: else it says what
+differs, and nothing changes. SIGUSR2 does the same.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:
@@ -143,6 +152,7 @@ impl Question {
             Self::Drain => Request::Drain,
             Self::Undrain => Request::Undrain,
             Self::Reload => Request::Reload,
+            Self::Upgrade => Request::Upgrade,
             Self::Decode { ufrag } => Request::Decode { ufrag: ufrag.clone() },
             Self::Trace(Trace { client, packet }) => Request::Trace {
                 client: client.client,

@@ -2,6 +2,7 @@
 
 use relay::control::admin::protocol::{Flow, Flows, Found, Peers, Traced};
 use relay::control::decode::{Decoded, Judgement};
+use relay::control::upgrade::Upgraded;
 use service::show::words::{date, millis, span};
 use service::show::{Side, Table};
 
@@ -15,6 +16,23 @@ pub(crate) fn flows(flows: &Flows) -> String {
         None => String::new(),
     };
     format!("{}{end}", table(&flows.flows))
+}
+
+/// Who serves now.
+pub(crate) fn upgraded(upgraded: &Upgraded) -> String {
+    let Upgraded { process, version, flows, flows_refused, waited_us } = upgraded;
+    let refused = match flows_refused {
+        0 => String::new(),
+        count => format!(
+            "\n! {count} flows were not taken over: its configuration has no place for them"
+        ),
+    };
+    format!(
+        "upgraded: process {process}, version {version}, serves with {flows} flows\n\
+         packets waited {}.{:01} ms and none was dropped by the change{refused}\n",
+        waited_us / 1_000,
+        waited_us % 1_000 / 100
+    )
 }
 
 /// The flows of one client.

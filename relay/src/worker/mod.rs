@@ -26,6 +26,7 @@ use coalesce::Coalescer;
 use engine::{Engine, Link, Wait, clock, heap};
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 use turn::Turn;
 use wire::hint::HintTime;
@@ -33,6 +34,9 @@ use wire::hint::HintTime;
 /// Of every so many ticks, one is sampled: the kernel's receive timestamps are on for its duration.
 /// They cost some nanoseconds a packet, so 1 in 100 costs far less than 1 %.
 const SAMPLED_TICK_OF: u64 = 100;
+
+/// How often a worker that stands by looks whether it is to go on. Packets wait meanwhile.
+const STAND_BY_LOOK: Duration = Duration::from_micros(200);
 
 /// What a worker is made of.
 pub struct Parts {
@@ -154,19 +158,47 @@ impl Worker {
         // Commands may allocate: that is what makes them commands.
         let before = heap::allocations();
         let mut stop = false;
-        while let Some(order) = self.orders.take() {
-            match order {
-                Order::Ask(Question { command, answer }) => {
+        let mut standing_by = false;
+        loop {
+            match self.orders.take() {
+                Some(Order::Ask(Question { command, answer })) => {
                     let reply = self.router.on_command(command, now);
                     // Who asked may have gone.
                     let _ = answer.send(reply);
                 }
-                Order::CoalesceUsMax(budget_us) => self.coalescer.set_budget(budget_us.into()),
-                Order::Stop => stop = true,
+                Some(Order::CoalesceUsMax(budget_us)) => {
+                    self.coalescer.set_budget(budget_us.into());
+                }
+                Some(Order::StandBy(flows)) => {
+                    self.stop_receiving()?;
+                    standing_by = true;
+                    // If nobody waits for them any more, an order to go on follows.
+                    let _ = flows.send(self.router.records(self.now()));
+                }
+                Some(Order::Resume) => standing_by = false,
+                Some(Order::Stop) => {
+                    stop = true;
+                    standing_by = false;
+                }
+                // The engine is not to be waited for: that would receive.
+                None if standing_by => thread::sleep(STAND_BY_LOOK),
+                None => break,
             }
         }
         self.allocations_at_start += heap::allocations() - before;
         Ok(stop)
+    }
+
+    /// Leaves what has not been received in the sockets, and forwards all that has.
+    fn stop_receiving(&mut self) -> io::Result<()> {
+        loop {
+            self.engine.pause()?;
+            let now = self.now();
+            // What this flushes leaves with the next pause.
+            if self.turn.run(&mut *self.engine, &mut self.router, now)? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     fn publish(&mut self, now: Now) -> io::Result<()> {
@@ -188,6 +220,7 @@ impl Worker {
     }
 }
 
-fn hint_time() -> HintTime {
+/// Wall-clock time in the unit of hints.
+pub(crate) fn hint_time() -> HintTime {
     HintTime::at(Duration::from_nanos(clock::realtime_ns()))
 }

@@ -1,6 +1,6 @@
 //! What control may ask of a worker, and the bounded queue it is asked by.
 
-use crate::core::{Command, Reply};
+use crate::core::{Command, FlowRecord, Reply};
 use crossbeam::queue::ArrayQueue;
 use engine::Waker;
 use std::sync::Arc;
@@ -26,6 +26,11 @@ pub enum Order {
     Ask(Question),
     /// Wait no longer than this for a fuller batch.
     CoalesceUsMax(u32),
+    /// Stop receiving, forward what was received, give all flows, and wait for one of the next two:
+    /// another process is about to take the sockets over.
+    StandBy(oneshot::Sender<Vec<FlowRecord>>),
+    /// Go on: no other process does.
+    Resume,
     /// Finish this turn and end.
     Stop,
 }

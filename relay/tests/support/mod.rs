@@ -2,6 +2,7 @@
 //! as the relay can see, and nothing more.
 #![allow(dead_code)] // Each test file uses its part.
 
+use engine::sockets::{self, SocketSettings};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use wire::frame::Client;
@@ -24,9 +25,9 @@ pub(crate) const TRANSCEIVER: TransceiverId = TransceiverId(1);
 pub(crate) struct Shard {
     pub(crate) socket: UdpSocket,
     keyring: Keyring,
-    opener: Opener,
-    sealer: Sealer,
-    bundle: Bundle,
+    pub(crate) opener: Opener,
+    pub(crate) sealer: Sealer,
+    pub(crate) bundle: Bundle,
 }
 
 /// A packet that reached a shard.
@@ -39,7 +40,22 @@ pub(crate) struct Arrived {
 
 impl Shard {
     pub(crate) fn new(address: SocketAddr, keyring: &Keyring) -> Self {
-        let socket = UdpSocket::bind(address).unwrap();
+        // Room for all that a test can have under way: what is lost is lost by the relay.
+        let settings = SocketSettings {
+            receive_buffer_bytes: Some(8 << 20),
+            ..SocketSettings::tunnel(address)
+        };
+        let socket = UdpSocket::from(sockets::bind(&settings).unwrap().socket);
+        socket.set_nonblocking(false).unwrap();
+        Self::with(socket, keyring)
+    }
+
+    /// One that shares this one's socket, and speaks with a sender id of its own.
+    pub(crate) fn twin(&self) -> Self {
+        Self::with(self.socket.try_clone().unwrap(), &self.keyring)
+    }
+
+    fn with(socket: UdpSocket, keyring: &Keyring) -> Self {
         let mut sender = [0; 8];
         getrandom::fill(&mut sender).unwrap();
         Self {

@@ -6,6 +6,7 @@
 use crate::control::decode::Decoded;
 use crate::control::names::NamedRoute;
 use crate::control::peers::Peer;
+use crate::control::upgrade::Upgraded;
 use serde::{Deserialize, Serialize};
 use service::config::ReloadReport;
 use std::fmt;
@@ -45,6 +46,8 @@ pub enum Request {
     Undrain,
     /// Read configuration and keys again: [`ReloadReport`].
     Reload,
+    /// Hand over to a new process of this program: [`Upgraded`].
+    Upgrade,
     /// What a ufrag says: [`Decoded`].
     Decode {
         /// The ufrag.
@@ -149,6 +152,8 @@ pub enum Answer {
     Done(Done),
     /// To `reload`.
     Reloaded(ReloadReport),
+    /// To `upgrade`.
+    Upgraded(Upgraded),
     /// To `decode`.
     Decoded(Decoded),
     /// To `trace`.
