@@ -21,6 +21,8 @@ mod client_secrets;
 mod cors;
 mod counters;
 mod failure;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod json;
 mod keys;
 mod media_type;
