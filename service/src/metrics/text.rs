@@ -1,6 +1,6 @@
 //! The text itself.
 
-use super::Row;
+use super::{Kind, Row};
 use std::fmt::{self, Write};
 
 /// Metrics text in the making.
@@ -20,7 +20,11 @@ impl Text {
 
     /// Begins a metric.
     pub fn family(&mut self, row: &Row) {
-        let Row { name, kind, help, .. } = row;
+        self.begin(row.name, row.kind, row.help);
+    }
+
+    /// Begins a metric that is declared elsewhere.
+    pub fn begin(&mut self, name: &str, kind: Kind, help: &str) {
         self.put(format_args!("# HELP {name} {}\n", Escaped(help, Place::Help)));
         self.put(format_args!("# TYPE {name} {}\n", kind.as_str()));
     }
