@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use service::config::{Changes, Cpus, Key, Problems, Schema, Threads};
 
 pub use identity::Identity;
-pub use sections::{Admin, Calls, Drain, Http, Log, Signaling, Tunnel};
+pub use sections::{Admin, Calls, Drain, Http, Log, Rates, Signaling, Tunnel};
 
 /// What the names of the transceiver's environment variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "RINGWAY_";
@@ -52,6 +52,8 @@ pub struct Config {
     pub tunnel: Tunnel,
     /// Where clients ask for calls.
     pub signaling: Signaling,
+    /// How often each caller may ask.
+    pub rates: Rates,
     /// Bounds on calls.
     pub calls: Calls,
     /// The socket for `ctl`.
@@ -109,6 +111,7 @@ impl Default for Config {
             backend: Backend::Echo,
             tunnel: Tunnel::default(),
             signaling: Signaling::default(),
+            rates: Rates::default(),
             calls: Calls::default(),
             admin: Admin::default(),
             http: Http::default(),
@@ -128,10 +131,11 @@ impl Config {
             keys: wanted.keys,
             signaling: Signaling {
                 api_keys: wanted.signaling.api_keys,
-                rate_per_second: wanted.signaling.rate_per_second,
-                rate_burst: wanted.signaling.rate_burst,
+                page: wanted.signaling.page,
+                origins: wanted.signaling.origins,
                 ..self.signaling.clone()
             },
+            rates: wanted.rates,
             calls: wanted.calls,
             log: Log { level: wanted.log.level, ..self.log.clone() },
             drain: wanted.drain,
@@ -159,11 +163,17 @@ impl Schema for Config {
         // Who may call is not to change by the slip of a reload.
         Key::restart("signaling.open"),
         Key::live("signaling.api_keys"),
-        Key::restart("signaling.page"),
-        Key::restart("signaling.origins"),
+        Key::live("signaling.page"),
+        Key::live("signaling.origins"),
+        Key::restart("signaling.proxies"),
         Key::restart("signaling.connections_max"),
-        Key::live("signaling.rate_per_second"),
-        Key::live("signaling.rate_burst"),
+        Key::restart("signaling.connections_per_address_max"),
+        Key::live("rates.address_per_second"),
+        Key::live("rates.address_burst"),
+        Key::live("rates.key_per_second"),
+        Key::live("rates.key_burst"),
+        Key::live("rates.secret_per_second"),
+        Key::live("rates.secret_burst"),
         Key::live("calls.per_shard_max"),
         Key::live("calls.time_max"),
         Key::live("calls.lost_after"),

@@ -10,6 +10,7 @@ use service::network::Special;
 
 use super::limits::*;
 use super::{Config, Identity, Shards};
+use crate::signaling::Origins;
 
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     ingress(config, problems);
@@ -133,29 +134,35 @@ fn signaling(config: &Config, problems: &mut Problems<'_>) {
              signaling.open = true",
         );
     }
-    if signaling.origins.len() > ORIGINS_MAX {
-        let count = signaling.origins.len();
-        problems
-            .add("signaling.origins", format!("must name at most {ORIGINS_MAX}, names {count}"));
-    }
-    for (index, origin) in signaling.origins.iter().enumerate() {
-        if !is_origin(origin) {
-            problems.add(
-                format!("signaling.origins[{index}]"),
-                format!("must be \"*\" or an origin such as \"https://app.example.com\", without a path, is \"{origin}\""),
-            );
+    let lists = [
+        ("signaling.origins", signaling.origins.len(), ORIGINS_MAX),
+        ("signaling.proxies", signaling.proxies.len(), PROXIES_MAX),
+    ];
+    for (key, count, most) in lists {
+        if count > most {
+            problems.add(key, format!("must name at most {most}, names {count}"));
         }
     }
-    problems.range("signaling.connections_max", signaling.connections_max, 1, CONNECTIONS_MAX);
-    problems.range("signaling.rate_per_second", signaling.rate_per_second, 1, RATE_MAX);
-    problems.range("signaling.rate_burst", signaling.rate_burst, 1, RATE_MAX);
-}
-
-/// `scheme://host` and perhaps a port, as browsers write it into `Origin`.
-fn is_origin(text: &str) -> bool {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"'*,".contains(&byte);
-    text == "*" || host.is_some_and(|host| !host.is_empty() && host.bytes().all(plain))
+    if let Err(reason) = Origins::parse(&signaling.origins) {
+        problems.add("signaling.origins", reason);
+    }
+    let rates = &config.rates;
+    for (key, number, most) in [
+        ("signaling.connections_max", signaling.connections_max, CONNECTIONS_MAX),
+        (
+            "signaling.connections_per_address_max",
+            signaling.connections_per_address_max,
+            CONNECTIONS_MAX,
+        ),
+        ("rates.address_per_second", rates.address_per_second, RATE_MAX),
+        ("rates.address_burst", rates.address_burst, RATE_MAX),
+        ("rates.key_per_second", rates.key_per_second, RATE_MAX),
+        ("rates.key_burst", rates.key_burst, RATE_MAX),
+        ("rates.secret_per_second", rates.secret_per_second, RATE_MAX),
+        ("rates.secret_burst", rates.secret_burst, RATE_MAX),
+    ] {
+        problems.range(key, number, 1, most);
+    }
 }
 
 fn calls(config: &Config, problems: &mut Problems<'_>) {

@@ -48,6 +48,9 @@ pub const RATE_MAX: u32 = 100_000;
 /// Origins of other web pages.
 pub const ORIGINS_MAX: usize = 64;
 
+/// Networks of proxies: each is compared for every request.
+pub const PROXIES_MAX: usize = 64;
+
 /// The path of a Unix socket: 108 bytes in the kernel, less the end and room for a private folder.
 pub const SOCKET_PATH_BYTES_MAX: usize = 90;
 

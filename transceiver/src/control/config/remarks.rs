@@ -48,9 +48,10 @@ impl Config {
                 signaling.listen
             ));
         }
-        if !signaling.open && signaling.origins.iter().any(|origin| origin == "*") {
+        if signaling.open && signaling.origins.iter().any(|origin| origin == "*") {
             remarks.push(
-                "signaling.origins has \"*\": any web page may use a key that its visitor has"
+                "signaling.origins is \"*\" and signaling.open: any web page that somebody looks \
+                 at can make calls"
                     .to_owned(),
             );
         }
@@ -112,7 +113,6 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        odd.signaling.open = false;
         odd.signaling.origins = vec!["*".into()];
         assert!(odd.remarks().join("\n").contains("any web page"));
         odd.signaling.listen = "127.0.0.1:8080".parse().unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use service::config::{duration, size};
 use service::log::{Format, Level};
+use service::network::Cidr;
 
 use super::limits;
 
@@ -50,12 +51,12 @@ pub struct Signaling {
     pub page: bool,
     /// Other origins whose pages may call.
     pub origins: Vec<String>,
+    /// Proxies in front.
+    pub proxies: Vec<Cidr>,
     /// Connections at a time.
     pub connections_max: u32,
-    /// Requests a second of each caller.
-    pub rate_per_second: u32,
-    /// Requests of each caller that may come at once.
-    pub rate_burst: u32,
+    /// Those of one address.
+    pub connections_per_address_max: u32,
 }
 
 impl Default for Signaling {
@@ -66,9 +67,40 @@ impl Default for Signaling {
             api_keys: PathBuf::from("/etc/ringway/api-keys"),
             page: true,
             origins: Vec::new(),
-            connections_max: 1_024,
-            rate_per_second: 20,
-            rate_burst: 60,
+            proxies: Vec::new(),
+            connections_max: 4_096,
+            connections_per_address_max: 256,
+        }
+    }
+}
+
+/// How often each caller may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rates {
+    /// Requests a second of an address.
+    pub address_per_second: u32,
+    /// Its requests at once.
+    pub address_burst: u32,
+    /// Requests a second of an API key.
+    pub key_per_second: u32,
+    /// Its requests at once.
+    pub key_burst: u32,
+    /// Requests a second of a client secret.
+    pub secret_per_second: u32,
+    /// Its requests at once.
+    pub secret_burst: u32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            address_per_second: 50,
+            address_burst: 200,
+            key_per_second: 500,
+            key_burst: 1_000,
+            secret_per_second: 10,
+            secret_burst: 50,
         }
     }
 }

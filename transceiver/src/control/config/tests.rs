@@ -120,11 +120,18 @@ fn values_out_of_range_are_refused() {
         ("tunnel.receive_socket_bytes = \"1KiB\"", "must be from 64KiB to 1GiB, is 1KiB"),
         ("signaling.listen = \"127.0.0.1:0\"", "signaling.listen: 127.0.0.1:0 has no port"),
         ("signaling.api_keys = \"\"", "signaling.api_keys: must be the path of the file"),
-        ("signaling.origins = [\"app.example.com\"]", "signaling.origins[0]: must be \"*\""),
-        ("signaling.origins = [\"https://a.example/\"]", "without a path"),
+        (
+            "signaling.origins = [\"app.example.com\"]",
+            "signaling.origins: `app.example.com` is no origin",
+        ),
+        ("signaling.proxies = [\"10.0.0.300\"]", "signaling.proxies[0]"),
+        (
+            "signaling.connections_per_address_max = 0",
+            "signaling.connections_per_address_max: must be 1..=65536, is 0",
+        ),
         ("signaling.connections_max = 0", "signaling.connections_max: must be 1..=65536, is 0"),
-        ("signaling.rate_per_second = 0", "signaling.rate_per_second: must be 1..=100000, is 0"),
-        ("signaling.rate_burst = 100001", "signaling.rate_burst: must be 1..=100000"),
+        ("rates.address_per_second = 0", "rates.address_per_second: must be 1..=100000, is 0"),
+        ("rates.secret_burst = 100001", "rates.secret_burst: must be 1..=100000"),
         ("calls.per_shard_max = 0", "calls.per_shard_max: must be 1..=65536, is 0"),
         ("calls.time_max = \"59s\"", "calls.time_max: must be from 1m to 1d, is 59s"),
         ("calls.lost_after = \"4s\"", "calls.lost_after: must be from 5s to 10m, is 4s"),
@@ -154,9 +161,10 @@ fn a_reload_says_what_it_can_and_what_it_cannot() {
     new.ingress.push("192.0.2.2:3478".parse().unwrap());
     new.keys = "/other/keys.toml".into();
     new.signaling.api_keys = "/other/api-keys".into();
-    new.signaling.rate_burst = 7;
+    new.rates.key_burst = 7;
     new.signaling.open = true;
     new.signaling.page = false;
+    new.signaling.proxies = vec!["10.0.0.0/8".parse().unwrap()];
     new.calls.per_shard_max = 1;
     new.calls.lost_after = std::time::Duration::from_secs(7);
     new.log.level = "debug".to_owned().try_into().unwrap();
@@ -176,13 +184,14 @@ fn a_reload_says_what_it_can_and_what_it_cannot() {
             "ingress",
             "keys",
             "log.level",
+            "rates.key_burst",
             "signaling.api_keys",
-            "signaling.rate_burst",
+            "signaling.page",
         ]
     );
     assert_eq!(
         keys(&changes.needs_restart),
-        ["shards", "signaling.open", "signaling.page", "transceiver"]
+        ["shards", "signaling.open", "signaling.proxies", "transceiver"]
     );
     let effect = old.with_live_of(&new);
     assert_eq!(diff(&old, &effect).live, changes.live, "what is live is in effect");
