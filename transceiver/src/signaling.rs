@@ -33,6 +33,8 @@ mod rate;
 mod request;
 mod router;
 mod secret;
+#[cfg(all(test, feature = "fuzz"))]
+mod tests;
 mod whip;
 
 pub use access::Access;

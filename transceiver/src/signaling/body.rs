@@ -11,6 +11,8 @@ use tokio::time::timeout;
 /// What is too long is still read so far, because a peer that is cut off while it sends may never
 /// see our answer. None of it is kept.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
+/// Room that is made for a body because of its announced length alone. More comes with its bytes.
+const TRUSTED_BYTES_MAX: usize = 16 << 10;
 
 /// The content type of a request.
 pub(super) fn media_type(headers: &HeaderMap) -> MediaType<'_> {
@@ -45,7 +47,7 @@ async fn collect(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Resul
     {
         return Err(too_large());
     }
-    let mut kept = Vec::with_capacity(announced.unwrap_or_default().min(bytes_max));
+    let mut kept = Vec::with_capacity(announced.unwrap_or_default().min(TRUSTED_BYTES_MAX));
     let mut seen = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Failure::bad("body_incomplete", "the body broke off"))?;

@@ -9,7 +9,6 @@ use super::json::{UNCACHED, json};
 use super::media_type::{FORM, SDP};
 use super::multipart::Form;
 use super::request::{About, Admitted};
-
 use crate::call::{CallId, CallReport};
 use crate::calls::Opened;
 use crate::negotiation::{OFFER_BYTES_MAX, Offer, OfferError, Role};

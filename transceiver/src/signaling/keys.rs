@@ -133,7 +133,7 @@ impl Keys {
         Ok(keys)
     }
 
-    fn parse(text: &str) -> Result<Self, (usize, String)> {
+    pub(super) fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut keys = Self(Vec::new());
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();

@@ -10,7 +10,11 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// `GET /v1/models`
-pub(super) async fn list(State(signaling): State<Arc<Signaling>>, _: Admitted) -> Response {
+pub(super) async fn list(
+    State(signaling): State<Arc<Signaling>>,
+    admitted: Admitted,
+) -> Result<Response, Failure> {
+    admitted.may_open(&signaling)?;
     let models: Vec<Value> = signaling
         .calls
         .backends()
@@ -24,7 +28,7 @@ pub(super) async fn list(State(signaling): State<Arc<Signaling>>, _: Admitted) -
             })
         })
         .collect();
-    json(&serde_json::json!({ "object": "list", "data": models }))
+    Ok(json(&serde_json::json!({ "object": "list", "data": models })))
 }
 
 impl Signaling {

@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
+use std::time::Instant;
 
 pub(super) fn router(signaling: Arc<Signaling>) -> Router {
     let call = get(call_api::report).patch(call_api::renegotiate).delete(call_api::hang_up);
@@ -36,13 +37,16 @@ pub(super) fn router(signaling: Arc<Signaling>) -> Router {
 /// What every answer gets: permissions for other origins, and a place in the counters.
 async fn around(State(signaling): State<Arc<Signaling>>, request: Request, next: Next) -> Response {
     let route = Route::of(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
+    let (method, began) = (request.method().clone(), Instant::now());
     let origin = request.headers().get(header::ORIGIN).cloned();
     // A browser's question whether it may ask. It carries no token.
-    let is_options = request.method() == Method::OPTIONS && route != Route::Unknown;
+    let is_options = method == Method::OPTIONS && route != Route::Unknown;
     let mut response = if is_options { options(route) } else { next.run(request).await };
     let settings = signaling.settings();
     cors::allow(&settings.origins, origin.as_ref(), is_options, response.headers_mut());
-    signaling.counters.answered(route, response.status().as_u16());
+    let status = response.status().as_u16();
+    signaling.counters.answered(route, status);
+    tracing::debug!(%method, route = route.path(), status, elapsed = ?began.elapsed(), "answered");
     response
 }
 

@@ -100,8 +100,9 @@ pub(super) async fn nothing(
 pub(super) async fn nothing_here(
     State(signaling): State<Arc<Signaling>>,
     Path(endpoint): Path<String>,
-    _: Admitted,
+    admitted: Admitted,
 ) -> Result<StatusCode, Failure> {
+    admitted.may_open(&signaling)?;
     signaling.check_endpoint(&endpoint)?;
     Ok(StatusCode::NO_CONTENT)
 }
