@@ -10,7 +10,7 @@
 //!                                                         └ page ──────────── /
 //! ```
 //!
-//! Every route but the page asks first who it is ([`access`]) and how often ([`rate`]), then reads
+//! Every route but the page asks first who it is (`access`) and how often (`rate`), then reads
 //! a bounded body, then asks the front desk ([`Calls`]). It keeps no state of calls but which client
 //! secret opened which.
 
@@ -33,7 +33,7 @@ mod rate;
 mod request;
 mod router;
 mod secret;
-#[cfg(all(test, feature = "fuzz"))]
+#[cfg(test)]
 mod tests;
 mod whip;
 
