@@ -68,11 +68,11 @@ bench-forwarding: setup ## CPU per packet of the relay against naive forwarders,
 	target/release/bench-forwarding run
 	target/release/bench-forwarding spoof
 
-# These become real when the programs behind them do.
 .PHONY: demo
-demo: ## (not built yet) relay, transceiver and a page to talk to
-	@echo "make demo: the transceiver is not built yet; CHANGELOG.md lists what is." >&2; exit 1
+demo: ## relay, transceiver and a page to talk to, on this machine (ADVERTISE=address for other devices)
+	@scripts/demo.sh
 
+# This becomes real when the program behind it does.
 .PHONY: loadtest
 loadtest: ## (not built yet) measure a deployment's latency and loss
 	@echo "make loadtest: the load generator is not built yet; CHANGELOG.md lists what is." >&2; exit 1
