@@ -1,0 +1,513 @@
+//! What is in `deploy/`: nothing in it may name what is not there. Checks that need a program (promtool,
+//! systemd-analyze, helm, python3-seccomp) are skipped with a line where it is missing; those of names
+//! need none.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(top().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Runs a program; none, with a line, where there is no such program.
+fn run(program: &str, arguments: &[&str]) -> Option<(bool, String)> {
+    match Command::new(program).args(arguments).current_dir(top()).stdin(Stdio::null()).output() {
+        Ok(Output { status, stdout, stderr }) => {
+            let text = [stdout, stderr].concat();
+            Some((status.success(), String::from_utf8_lossy(&text).into_owned()))
+        }
+        Err(error) => {
+            println!("skipped: {program}: {error}");
+            None
+        }
+    }
+}
+
+/// A program of ours, if it has been built beside this test's.
+fn built(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_BIN_EXE_ringway-tuning")).with_file_name(name);
+    if !path.exists() {
+        println!("skipped: {} is not built", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Metrics by name with their kind and labels, and reasons for drops, from what the relay's own test
+/// keeps equal to the program.
+fn documented() -> (BTreeMap<String, (String, String)>, BTreeSet<String>) {
+    let text = read("docs/metrics.md");
+    let (mut metrics, mut reasons) = (BTreeMap::new(), BTreeSet::new());
+    for line in text.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let name = cells.get(1).and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
+        match (name, cells.len()) {
+            (Some(name), 6) => {
+                metrics.insert(name.to_owned(), (cells[2].to_owned(), cells[3].to_owned()));
+            }
+            (Some(reason), 4) => {
+                reasons.insert(reason.to_owned());
+            }
+            _ => {}
+        }
+    }
+    assert!(metrics.len() > 50 && reasons.len() > 40, "docs/metrics.md has another form now");
+    (metrics, reasons)
+}
+
+/// All words of a text that could be a metric of the relay.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    words.filter(|word| word.starts_with("relay_")).collect()
+}
+
+/// Values of a label that a query compares with.
+fn compared<'a>(text: &'a str, label: &str) -> Vec<&'a str> {
+    let mut values = Vec::new();
+    for operator in ["=", "=~", "!=", "!~"] {
+        for part in text.split(&format!("{label}{operator}\"")).skip(1) {
+            values.extend(part.split('"').next().unwrap_or_default().split('|'));
+        }
+    }
+    values
+}
+
+/// Queries: the rules' expressions, and all of the dashboard.
+fn queries() -> Vec<String> {
+    let mut all = Vec::new();
+    let rules = read("deploy/prometheus/relay-rules.yml");
+    let lines: Vec<&str> = rules.lines().collect();
+    for (index, line) in lines.iter().enumerate() {
+        if let Some(rest) = line.trim().strip_prefix("expr: ") {
+            let depth = line.len() - line.trim_start().len();
+            let deeper = |line: &&&str| line.len() - line.trim_start().len() > depth;
+            let more = lines[index + 1..].iter().take_while(deeper).copied();
+            all.push(std::iter::once(rest).chain(more).collect::<Vec<_>>().join(" "));
+        }
+    }
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("deploy/grafana/ringway-relay.json")).unwrap();
+    gather(&dashboard, &mut all);
+    all
+}
+
+fn gather(value: &serde_json::Value, into: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(text) if name == "expr" || name == "query" => into.push(text.to_owned()),
+                    _ => gather(value, into),
+                }
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| gather(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_query_names_what_the_relay_exports() {
+    let (metrics, reasons) = documented();
+    let queries = queries();
+    assert!(queries.len() > 60, "{}", queries.len());
+    let mut used = BTreeSet::new();
+    for query in &queries {
+        for name in metric_names(query) {
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| {
+                let base = name.strip_suffix(end)?;
+                metrics.get(base).is_some_and(|(kind, _)| kind == "histogram").then_some(base)
+            });
+            let base = base.unwrap_or(name);
+            assert!(metrics.contains_key(base), "{name} is not in docs/metrics.md: {query}");
+            used.insert(base.to_owned());
+        }
+        for reason in compared(query, "reason") {
+            let known = reasons.contains(reason) || query.contains("relay_engine_info");
+            assert!(known, "there is no reason {reason:?}: {query}");
+        }
+        for socket in compared(query, "socket") {
+            assert!(["public", "tunnel"].contains(&socket), "{socket}: {query}");
+        }
+    }
+    assert!(used.len() > 35, "{used:?}");
+}
+
+#[test]
+fn every_query_groups_by_labels_that_there_are() {
+    let (metrics, _) = documented();
+    let mut grouped = 0;
+    for query in queries() {
+        // Of a query with several metrics, a label must be one of any of them.
+        let names = metric_names(&query);
+        let labels: BTreeSet<&str> = metrics
+            .iter()
+            .filter(|(name, _)| names.iter().any(|used| used.starts_with(name.as_str())))
+            .flat_map(|(_, (_, labels))| labels.split(", "))
+            .chain(["instance", "job", "le"])
+            .collect();
+        if names.is_empty() {
+            continue;
+        }
+        for part in query.split(" by (").skip(1).chain(query.split("without (").skip(1)) {
+            for label in part.split(')').next().unwrap().split(", ") {
+                assert!(labels.contains(label), "{label} is no label there: {query}");
+                grouped += 1;
+            }
+        }
+    }
+    assert!(grouped > 40, "{grouped}");
+}
+
+#[test]
+fn every_alert_is_tested_as_it_fires_and_as_it_does_not() {
+    let rules = read("deploy/prometheus/relay-rules.yml");
+    let tests = read("deploy/prometheus/relay-rules.test.yml");
+    let alerts: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 15);
+    for alert in alerts {
+        let quiet = format!("{{ eval_time: 70m, alertname: {alert} }}");
+        assert!(tests.contains(&quiet), "{alert} is not tested to be quiet");
+        let fires =
+            format!("        alertname: {alert}\n        exp_alerts:\n          - exp_labels:");
+        assert!(tests.contains(&fires), "{alert} is not tested to fire");
+    }
+}
+
+#[test]
+fn promtool_agrees() {
+    let rules = "deploy/prometheus/relay-rules.yml";
+    let Some((good, text)) = run("promtool", &["check", "rules", rules]) else { return };
+    assert!(good, "{text}");
+    let tests = "deploy/prometheus/relay-rules.test.yml";
+    let (good, text) = run("promtool", &["test", "rules", tests]).unwrap();
+    assert!(good, "{text}");
+}
+
+#[test]
+fn units_are_sound_and_well_confined() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["ringway-relay", "ringway-transceiver"] {
+        let unit = read(&format!("deploy/systemd/{name}.service"));
+        // Verified as if installed on a host with an older systemd, where this one may be.
+        let unit = unit.replace(&format!("/usr/bin/{name}"), "/bin/true");
+        let path = folder.path().join(format!("{name}.service"));
+        fs::write(&path, unit).unwrap();
+        let extra = folder.path().join(format!("{name}.service.d"));
+        fs::create_dir(&extra).unwrap();
+        let drop_in = read("deploy/systemd/before-253.conf");
+        fs::write(extra.join("before-253.conf"), drop_in).unwrap();
+        let path = path.to_str().unwrap();
+        let Some((good, text)) = run("systemd-analyze", &["verify", path]) else { return };
+        let complaints: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains(name) && !line.contains("ignoring: notify-reload"))
+            .collect();
+        assert!(good && complaints.is_empty(), "{text}");
+        // In tenths: 10.0 is anything goes.
+        let (good, text) =
+            run("systemd-analyze", &["security", "--offline=yes", "--threshold=20", path]).unwrap();
+        assert!(good, "{text}");
+    }
+}
+
+#[test]
+fn what_is_installed_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = folder.path().join("build");
+    fs::create_dir(&build).unwrap();
+    for name in ["ringway-relay", "ringway-tuning"] {
+        fs::write(build.join(name), "a program").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(build.join(name), mode).unwrap();
+    }
+    let root = folder.path().join("root");
+    let install = |what: &str| {
+        let output = Command::new(top().join("scripts/install.sh"))
+            .arg(what)
+            .env("BUILD", &build)
+            .env("DESTDIR", &root)
+            .env("PREFIX", "/opt/ringway")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let said = install("install");
+    assert!(said.contains("ringway-transceiver is not there"), "{said}");
+    let unit = root.join("etc/systemd/system/ringway-relay.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(unit.contains("\nExecStart=/opt/ringway/bin/ringway-relay run"), "{unit}");
+    for path in [
+        "opt/ringway/bin/ringway-tuning",
+        "opt/ringway/share/ringway/seccomp/ringway.json",
+        "opt/ringway/share/ringway/prometheus/relay-rules.yml",
+        "opt/ringway/share/ringway/relay.toml",
+        "usr/lib/sysctl.d/50-ringway.conf",
+        "usr/lib/sysusers.d/ringway.conf",
+    ] {
+        assert!(root.join(path).is_file(), "{path}");
+    }
+    install("uninstall");
+    let mut left = Vec::new();
+    files(&root, &mut left);
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, into) } else { into.push(path) }
+    }
+}
+
+/// The static setting and the program's default must not part.
+#[test]
+fn the_sysctl_is_what_the_relay_asks_for() {
+    let wanted = relay::control::config::Config::default().buffers.receive_socket_bytes;
+    let line = format!("\nnet.core.rmem_max = {wanted}\n");
+    assert!(read("deploy/sysctl/50-ringway.conf").contains(&line));
+}
+
+#[test]
+fn units_give_a_drain_its_time() {
+    let deadline = relay::control::config::Config::default().drain.deadline;
+    assert_eq!(deadline.as_secs(), 600);
+    for name in ["ringway-relay", "ringway-transceiver"] {
+        let unit = read(&format!("deploy/systemd/{name}.service"));
+        assert!(unit.contains("\nTimeoutStopSec=11min\n"), "{name}");
+    }
+}
+
+#[test]
+fn the_seccomp_profile_allows_io_uring_and_says_why_for_each_group() {
+    let profile: serde_json::Value =
+        serde_json::from_str(&read("deploy/seccomp/ringway.json")).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let mut allowed = BTreeSet::new();
+    for group in profile["syscalls"].as_array().unwrap() {
+        assert!(group["comment"].as_str().is_some_and(|text| text.ends_with('.')));
+        for name in group["names"].as_array().unwrap() {
+            assert!(allowed.insert(name.as_str().unwrap()), "{name} twice");
+        }
+    }
+    for name in ["io_uring_setup", "io_uring_enter", "io_uring_register", "recvmmsg", "execve"] {
+        assert!(allowed.contains(name), "{name}");
+    }
+    for name in ["ptrace", "mount", "bpf", "init_module", "setns", "unshare", "keyctl", "setuid"] {
+        assert!(!allowed.contains(name), "{name}");
+    }
+}
+
+/// The program itself under the profile, as a container runtime would run it.
+#[test]
+fn the_relay_chooses_its_engine_under_the_seccomp_profile() {
+    let Some(relay) = built("ringway-relay") else { return };
+    if !run("/usr/bin/python3", &["-c", "import seccomp"]).is_some_and(|(good, _)| good) {
+        println!("skipped: this needs python3-seccomp");
+        return;
+    }
+    let profile = "deploy/seccomp/ringway.json";
+    let relay = relay.to_str().unwrap();
+    // An impossible address: it gets as far as choosing the engine, and ends by itself.
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.toml");
+    service::keyfile::create(&keys).unwrap();
+    let keys = format!("keys={}", keys.display());
+    let socket = format!("admin.socket={}", folder.path().join("relay.sock").display());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let http = format!("http.listen=127.0.0.1:{port}");
+    let engine = |without: &[&str]| {
+        let mut words = vec!["deploy/seccomp/run-under.py", profile];
+        words.extend(without);
+        words.extend(["--", relay, "run", "--set", &keys, "--set", &socket, "--set"]);
+        words.extend(["listen=198.51.100.1:3478", "--set", &http]);
+        words.extend(["--set", "tunnel.address=127.0.0.1", "--workers", "1"]);
+        run("/usr/bin/python3", &words).unwrap().1
+    };
+    if tuning::host::Host::live(None).io_uring().is_ok() {
+        let text = engine(&[]);
+        assert!(text.contains("uring: io_uring works"), "{text}");
+    }
+    let text = engine(&["--without", "io_uring_setup"]);
+    assert!(text.contains("mmsg: io_uring is forbidden by a seccomp filter"), "{text}");
+}
+
+/// Keys of a YAML file that is nothing but nested keys, dotted; those of flow-style values too.
+fn yaml_keys(text: &str) -> BTreeSet<String> {
+    let (mut keys, mut path) = (BTreeSet::new(), Vec::<(usize, String)>::new());
+    for line in text.lines() {
+        let trimmed = line.trim_start();
+        let depth = line.len() - trimmed.len();
+        let Some((name, value)) = trimmed.split_once(':') else { continue };
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
+            continue;
+        }
+        path.retain(|(other, _)| *other < depth);
+        path.push((depth, name.to_owned()));
+        let dotted = path.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(".");
+        for part in value.split(['{', ',']).skip(1) {
+            if let Some((inner, _)) = part.trim().split_once(':') {
+                keys.insert(format!("{dotted}.{inner}"));
+            }
+        }
+        keys.insert(dotted);
+    }
+    keys
+}
+
+#[test]
+fn templates_and_schema_know_the_same_values() {
+    let values = yaml_keys(&read("deploy/helm/ringway/values.yaml"));
+    assert!(values.contains("transceiver.autoscaling.callsPerPod"), "{values:?}");
+    let mut templates = Vec::new();
+    files(&top().join("deploy/helm/ringway/templates"), &mut templates);
+    let mut references = 0;
+    for template in templates {
+        let text = fs::read_to_string(&template).unwrap();
+        for part in text.split(".Values.").skip(1) {
+            let end = part.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
+            let name = part[..end.unwrap_or(part.len())].trim_end_matches('.');
+            assert!(values.contains(name), "{}: {name}", template.display());
+            references += 1;
+        }
+    }
+    assert!(references > 40, "{references}");
+    let schema: serde_json::Value =
+        serde_json::from_str(&read("deploy/helm/ringway/values.schema.json")).unwrap();
+    let mut known = BTreeSet::new();
+    schema_keys(&schema, "", &mut known);
+    for value in &values {
+        let open = ["requests.", "limits.", "seccompProfile."];
+        if !open.iter().any(|part| value.contains(part)) {
+            assert!(known.contains(value), "the schema does not have {value}");
+        }
+    }
+    for key in known.iter().filter(|key| !key.contains("seccompProfile.") && *key != "global") {
+        assert!(values.contains(key), "values.yaml does not have {key}");
+    }
+}
+
+fn schema_keys(schema: &serde_json::Value, path: &str, into: &mut BTreeSet<String>) {
+    let Some(properties) = schema["properties"].as_object() else { return };
+    for (name, inner) in properties {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        schema_keys(inner, &path, into);
+        into.insert(path);
+    }
+}
+
+/// A document that Helm rendered, by kind and the end of its name.
+fn document<'a>(rendered: &'a str, kind: &str, name: &str) -> &'a str {
+    let mut found = rendered.split("\n---\n").filter(|document| {
+        let has = |line: &str| document.lines().any(|each| each == line);
+        has(&format!("kind: {kind}")) && has(&format!("  name: {name}"))
+    });
+    found.next().unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// The text of a block such as `relay.toml: |`.
+fn block(document: &str, name: &str) -> String {
+    let lines = document.lines().skip_while(|line| line.trim() != format!("{name}: |")).skip(1);
+    let lines = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+    lines.map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect()
+}
+
+#[test]
+fn helm_renders_configurations_that_the_programs_take() {
+    let helm = std::env::var("HELM").unwrap_or_else(|_| "helm".to_owned());
+    let chart = "deploy/helm/ringway";
+    let values = "deploy/helm/ringway/ci/values.yaml";
+    let Some((good, text)) = run(&helm, &["lint", "--strict", chart, "-f", values]) else { return };
+    assert!(good, "{text}");
+    let render = |settings: &[&str]| {
+        let mut words = vec!["template", "edge", chart, "-f", values];
+        words.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        run(&helm, &words).unwrap()
+    };
+    let (good, rendered) = render(&["relay.drainSeconds=90", "transceiver.shards=3"]);
+    assert!(good, "{rendered}");
+    let relay = document(&rendered, "DaemonSet", "edge-ringway-relay");
+    assert!(relay.contains("terminationGracePeriodSeconds: 120"), "{relay}");
+    assert!(relay.contains("hostNetwork: true"), "{relay}");
+    let policy = document(&rendered, "NetworkPolicy", "edge-ringway-transceiver");
+    assert!(policy.contains("port: 3600, endPort: 3602"), "{policy}");
+    let rule = document(&rendered, "PrometheusRule", "edge-ringway-relay");
+    assert!(rule.contains("- alert: RelayDown"), "{rule}");
+    assert!(rule.contains("{{ $labels.instance }}"), "not rendered by Helm: {rule}");
+
+    let folder = tempfile::tempdir().unwrap();
+    for (part, variable, value) in [
+        ("relay", "RINGWAY_TUNNEL_ADDRESS", "10.0.0.7"),
+        ("transceiver", "RINGWAY_TRANSCEIVER", "10.1.0.9"),
+    ] {
+        let Some(program) = built(&format!("ringway-{part}")) else { continue };
+        let map = document(&rendered, "ConfigMap", &format!("edge-ringway-{part}"));
+        let file = folder.path().join(format!("{part}.toml"));
+        let text = block(map, &format!("{part}.toml"));
+        assert!(text.contains("[drain]"), "{map}");
+        fs::write(&file, text).unwrap();
+        let output = Command::new(program)
+            .arg("check-config")
+            .arg(&file)
+            .env(variable, value)
+            .env_remove("RINGWAY_CONFIG")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        if said.contains("is not built yet") {
+            println!("skipped: {said}");
+            continue;
+        }
+        assert!(output.status.success(), "{said}");
+    }
+    for (setting, expected) in [
+        ("relay.workers=0", "/relay/workers"),
+        ("relay.wrokers=1", "wrokers"),
+        ("relay.seccompProfile.type=Localhost", "localhostProfile"),
+        ("cluster.podCidrs=null", "cluster.podCidrs is needed"),
+        ("networkPolicy.nodeCidrs=null", "networkPolicy.nodeCidrs is needed"),
+        ("transceiver.apiKeys.existingSecret=", "apiKeys.existingSecret is needed"),
+    ] {
+        let (good, text) = render(&[setting]);
+        assert!(!good && text.contains(expected), "{setting}: {text}");
+    }
+}
+
+/// An image's file system as a folder, with the program run in it as its user.
+#[test]
+fn a_root_file_system_of_nothing_else_runs_the_relay() {
+    let Some(relay) = built("ringway-relay") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let (root, relay) = (root.to_str().unwrap(), relay.to_str().unwrap());
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: chroot needs root");
+        return;
+    }
+    let (good, text) = run("deploy/docker/rootfs.sh", &[root, relay]).unwrap();
+    assert!(good, "{text}");
+    let inside = |words: &[&str]| {
+        let mut all = vec!["--userspec=65532:65532", root, "/usr/bin/ringway-relay"];
+        all.extend(words);
+        run("chroot", &all).unwrap()
+    };
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let (good, text) = inside(&["--version"]);
+    assert!(good, "{text}");
+    let (good, text) = inside(&["keygen", "/run/ringway/keys.toml"]);
+    assert!(good, "{text}");
+    let (good, text) = inside(&["print-config"]);
+    assert!(good && text.contains("[tunnel]"), "{text}");
+}
