@@ -1,7 +1,9 @@
 //! The commands, one file each, and what the tests have in common: conducting, watching, reporting.
 
+pub(crate) mod calls;
 pub(crate) mod compare;
 pub(crate) mod flows;
+pub(crate) mod ping;
 pub(crate) mod sink;
 
 use std::fs;

@@ -11,12 +11,15 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod calls;
 pub mod conduct;
 pub mod control;
 pub mod flows;
 pub mod host;
 pub mod measure;
+pub mod ping;
 pub mod plan;
+pub mod population;
 pub mod report;
 pub mod sink;
 pub mod slo;

@@ -17,10 +17,11 @@ fn main() -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     let failed = exit::run(|| {
         code = match &command {
+            Command::Calls(calls) => commands::calls::run(calls)?,
             Command::Flows(flows) => commands::flows::run(flows)?,
             Command::Sink(sink) => commands::sink::run(sink)?,
             Command::Compare(compare) => commands::compare::run(compare)?,
-            _ => return Err(anyhow::anyhow!("not yet")),
+            Command::Ping(ping) => commands::ping::run(ping)?,
         };
         Ok(())
     });

@@ -5,12 +5,14 @@ mod closed_loop;
 mod latency;
 mod ledger;
 mod measurement;
+mod stream;
 
 pub use closed_loop::ClosedLoop;
 pub use latency::{Latencies, Summary, histogram, record};
 pub use ledger::{Arrival, Ledger, Verdict};
 pub(crate) use measurement::share;
 pub use measurement::{Counts, Generator, Measurement};
+pub use stream::{Echoed, Stream};
 
 /// Nanoseconds of any clock that only goes forwards.
 pub type Nanoseconds = u64;

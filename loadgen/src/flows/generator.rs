@@ -19,7 +19,8 @@ use wire::stun::{Kind, Message};
 use super::packet::{self, Media, Transaction};
 use super::profile::Profile;
 use super::sessions::Sessions;
-use crate::measure::{Arrival, MILLISECOND, Measurement, Nanoseconds, SECOND, nanoseconds, record};
+use crate::measure::{MILLISECOND, Measurement, Nanoseconds, SECOND, nanoseconds, record};
+use crate::population::{Change, Population};
 use crate::slo::SETUP_PHASE;
 use flow::{Flow, State};
 
@@ -75,13 +76,6 @@ pub struct Outgoing {
     slot: Option<u64>,
 }
 
-/// Something that happens at regular times.
-#[derive(Debug, Clone, Copy)]
-struct Rhythm {
-    next: Nanoseconds,
-    interval: Nanoseconds,
-}
-
 /// The flows of one thread.
 #[derive(Debug)]
 pub struct Generator {
@@ -95,11 +89,9 @@ pub struct Generator {
     free: Vec<u32>,
     /// When which flow is next to be visited; an entry whose token is old is void.
     visits: BinaryHeap<Reverse<(Nanoseconds, u32, u32)>>,
+    population: Population,
     /// Those that have not left, oldest first, with their generation.
-    population: VecDeque<(u32, u32)>,
-    wanted: u32,
-    arrivals: Rhythm,
-    departures: Option<Rhythm>,
+    present: VecDeque<(u32, u32)>,
     window: Measurement,
 }
 
@@ -120,46 +112,34 @@ impl Generator {
             flows: Vec::new(),
             free: Vec::new(),
             visits: BinaryHeap::new(),
-            population: VecDeque::new(),
-            wanted: 0,
-            arrivals: Rhythm { next: 0, interval: 0 },
-            departures: None,
+            population: Population::default(),
+            present: VecDeque::new(),
             window: Measurement::default(),
         }
     }
 
     /// Sets how much load is wanted from now on.
     pub fn set_load(&mut self, load: Load) {
-        self.wanted = load.flows;
-        let missing = u64::from(load.flows).saturating_sub(self.population.len() as u64);
-        self.arrivals =
-            Rhythm { next: load.from, interval: load.spread.checked_div(missing).unwrap_or(0) };
-        self.departures = (load.churn_interval > 0).then(|| Rhythm {
-            next: load.from + load.spread + load.churn_interval,
-            interval: load.churn_interval,
-        });
+        self.population.set_load(load);
     }
 
     /// Flows that have not left.
     #[must_use]
     pub fn active(&self) -> u32 {
-        u32::try_from(self.population.len()).unwrap_or(u32::MAX)
+        self.population.active()
     }
 
     /// Whether nothing is left to do: no flow, and none wanted.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.wanted == 0 && self.free.len() == self.flows.len()
+        self.population.wanted() == 0 && self.free.len() == self.flows.len()
     }
 
     /// When [`Generator::poll`] next has something to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Nanoseconds> {
         let visit = self.visits.peek().map(|Reverse((due, ..))| *due);
-        let arrival = (self.active() < self.wanted).then_some(self.arrivals.next);
-        let surplus = (self.active() > self.wanted).then_some(0);
-        let departure = self.departures.map(|departures| departures.next);
-        [visit, arrival, surplus, departure].into_iter().flatten().min()
+        [visit, self.population.next_due()].into_iter().flatten().min()
     }
 
     /// Writes the next packet that is due into `out`, which has room for
@@ -186,9 +166,7 @@ impl Generator {
         self.window.generator.refused += 1;
         if let Some(slot) = outgoing.slot {
             let flow = &mut self.flows[outgoing.flow as usize];
-            flow.ledger.withdraw(slot);
-            flow.sent = flow.sent.saturating_sub(1);
-            self.window.counts.sent = self.window.counts.sent.saturating_sub(1);
+            flow.stream.withdraw(slot, &mut self.window.counts);
         }
     }
 
@@ -222,23 +200,11 @@ impl Generator {
 
     /// Brings the population to what is wanted, as far as that is due.
     fn populate(&mut self, now: Nanoseconds) {
-        while self.active() > self.wanted {
-            self.depart(now);
-        }
-        while let Some(departures) = &mut self.departures
-            && departures.next <= now
-        {
-            departures.next += departures.interval;
-            self.depart(now);
-        }
-        while self.active() < self.wanted && self.arrivals.next <= now {
-            let due = self.arrivals.next;
-            self.arrivals.next += self.arrivals.interval;
-            self.arrive(due);
-        }
-        if self.active() >= self.wanted {
-            // A place that becomes free later is taken at that time, at once.
-            self.arrivals = Rhythm { next: now, interval: 0 };
+        while let Some(change) = self.population.next(now) {
+            match change {
+                Change::Arrive { due } => self.arrive(due),
+                Change::Depart => self.depart(now),
+            }
         }
     }
 
@@ -253,13 +219,13 @@ impl Generator {
         let flow = &mut self.flows[index as usize];
         flow.begin(session, due);
         self.window.counts.started += 1;
-        self.population.push_back((index, flow.generation));
+        self.present.push_back((index, flow.generation));
         self.visits.push(Reverse((due, index, flow.token)));
     }
 
     /// The oldest leaves.
     fn depart(&mut self, now: Nanoseconds) {
-        let Some((index, generation)) = self.population.pop_front() else { return };
+        let Some((index, generation)) = self.present.pop_front() else { return };
         let flow = &mut self.flows[index as usize];
         if flow.generation != generation || matches!(flow.state, State::Gone) {
             return;
@@ -293,8 +259,7 @@ impl Generator {
         match self.flows[index as usize].state {
             State::Gone => None,
             State::Closing => {
-                self.judge(index, 0);
-                self.finish(index);
+                self.finish(index, now);
                 None
             }
             State::Checking { attempt } => self.visit_checking(index, attempt, due, now, out),
@@ -350,25 +315,20 @@ impl Generator {
         }
         let slot_time = nanoseconds(self.settings.profile.slot());
         self.visits.push(Reverse((due + slot_time, index, flow.token)));
-        let bytes = self.settings.profile.bytes(flow.next_slot, u64::from(index) * 7);
-        let slot = flow.ledger.open(bytes.is_some());
-        flow.next_slot = slot + 1;
+        let bytes = self.settings.profile.bytes(flow.stream.next_slot(), u64::from(index) * 7);
+        let slot = flow.stream.open(bytes.is_some(), due, now, &mut self.window);
         let length = usize::from(bytes?);
-        flow.sent += 1;
         let media = Media {
             run: self.run,
             flow: index,
             generation: flow.generation,
             slot,
-            ordinal: flow.sent,
+            ordinal: flow.stream.sent(),
             due,
             sent: now,
             sink: packet::Sink::default(),
         };
         media.write(&mut out[..length]);
-        flow.closed_loop.sent(slot, now);
-        record(&mut self.window.lateness, now.saturating_sub(due));
-        self.window.counts.sent += 1;
         self.window.counts.bytes_sent += length as u64;
         Some(Outgoing { flow: index, length, slot: Some(slot) })
     }
@@ -387,17 +347,21 @@ impl Generator {
 
     fn judge(&mut self, index: u32, open_slots: u64) {
         let flow = &mut self.flows[index as usize];
-        flow.judge(open_slots, &mut self.window.counts);
+        flow.stream.judge(open_slots, &mut self.window.counts);
     }
 
-    fn finish(&mut self, index: u32) {
+    fn finish(&mut self, index: u32, now: Nanoseconds) {
         let flow = &mut self.flows[index as usize];
         flow.finish(&mut self.window);
         let generation = flow.generation;
         self.free.push(index);
-        // One that failed still has its place; from now on a new one may take it.
+        // One that failed has kept its place until now, so that nobody is hammered.
         if flow.has_failed {
-            self.population.retain(|entry| *entry != (index, generation));
+            let before = self.present.len();
+            self.present.retain(|entry| *entry != (index, generation));
+            if self.present.len() < before {
+                self.population.lost_one(now);
+            }
         }
     }
 
@@ -426,7 +390,7 @@ impl Generator {
                 // Flows that begin together do not send together for ever.
                 let phase =
                     u64::from(transaction.flow).wrapping_mul(0x9e37_79b9) % slot_time.max(1);
-                flow.last_arrival = now + phase;
+                flow.stream.begin(now + phase);
                 self.visits.push(Reverse((now + phase, transaction.flow, flow.token)));
                 self.window.counts.connected += 1;
                 self.window.phase(SETUP_PHASE, now.saturating_sub(flow.begun_due));
@@ -444,16 +408,7 @@ impl Generator {
             self.window.counts.too_late += 1;
             return Some(());
         }
-        let counts = &mut self.window.counts;
-        match flow.ledger.arrive(media.slot) {
-            Arrival::Invalid => return None,
-            Arrival::Duplicate => counts.duplicates += 1,
-            Arrival::TooLate => counts.too_late += 1,
-            Arrival::New { reordered } => {
-                counts.reordered += u64::from(reordered);
-                flow.on_new(&media, now, &mut self.window);
-            }
-        }
+        flow.arrive(&media, now, &mut self.window);
         Some(())
     }
 }

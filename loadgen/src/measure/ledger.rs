@@ -127,6 +127,15 @@ impl Ledger {
         self.judged == self.next
     }
 
+    /// Whether a packet that was not judged has not come back.
+    #[must_use]
+    pub fn has_open(&self) -> bool {
+        // The places of judged slots hold stale marks; they are not looked at.
+        let slots = self.slots.len() as u64;
+        (self.judged..self.next)
+            .any(|number| self.slots[usize::try_from(number % slots).unwrap_or(0)] == Slot::Open)
+    }
+
     fn slot(&mut self, number: u64) -> &mut Slot {
         let slots = self.slots.len() as u64;
         // The remainder is below the length of a slice.
