@@ -25,6 +25,20 @@ pub struct Talker {
     events: Vec<Event>,
 }
 
+/// Somebody else on a call's socket.
+#[derive(Debug)]
+pub struct Stray {
+    socket: UdpSocket,
+    relay: SocketAddr,
+}
+
+impl Stray {
+    /// Sends a packet to the relay.
+    pub fn send(&self, packet: &[u8]) {
+        self.socket.send_to(packet, self.relay).unwrap();
+    }
+}
+
 impl Talker {
     /// Calls the echo, and returns when frames can be sent.
     pub fn call(stage: &Stage) -> Self {
@@ -75,9 +89,10 @@ impl Talker {
         self.missing.len()
     }
 
-    /// Sends anything to the relay, from the very address that the call comes from.
-    pub fn send_raw(&self, packet: &[u8]) {
-        self.socket.send_to(packet, self.relay).unwrap();
+    /// Sends anything to the relay from the very address that the call comes from, also while it
+    /// talks.
+    pub fn stray(&self) -> Stray {
+        Stray { socket: self.socket.try_clone().unwrap(), relay: self.relay }
     }
 
     /// Has the transceiver end the call, and waits until DTLS says so.
