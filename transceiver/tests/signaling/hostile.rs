@@ -104,7 +104,7 @@ async fn who_dawdles_is_cut_off() {
     let mut settings = Settings::new(Access::open());
     settings.body_time = Duration::from_millis(200);
     let bound = |bounds: &mut service::http::Bounds| {
-        bounds.header_time = Duration::from_millis(200);
+        bounds.header_time = Duration::from_secs(2);
     };
     let world = World::bounded(settings, bound, 10).await;
     let read_all = async |mut stream: TcpStream| {
