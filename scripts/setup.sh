@@ -27,6 +27,7 @@ needs=(
     "make:/usr/bin/make"
     "libc6-dev:/usr/include/stdio.h"
     "iproute2:/sbin/ip"          # tests join hosts made of network namespaces
+    "redis-server:/usr/bin/redis-server"   # the real thing, for the tests of the flow cache
 )
 
 # Installs Debian packages, as root or by sudo.

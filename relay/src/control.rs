@@ -2,14 +2,17 @@
 //! an operator sees and does.
 
 pub mod admin;
+mod cache;
 pub mod config;
 mod convert;
 pub mod decode;
+mod directory;
 pub mod fleet;
 pub mod metrics;
 pub mod names;
 pub mod pages;
 pub mod peers;
+mod recall;
 pub mod relay;
 mod run;
 mod start;

@@ -12,7 +12,7 @@ use relay::core::{
     ClientScopes, Cluster, Clusters, Command, Counters, DropReason, Family, Reply, Resolve, Router,
     Settings, Transceiver,
 };
-use relay::worker::{Desk, Numbers, Order, Orders, Parts, Question, Room, Slot, Worker};
+use relay::worker::{Desk, Numbers, Order, Orders, Parts, Question, Reports, Room, Slot, Worker};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,6 +88,7 @@ impl Stage {
             coalesce_us_max: 100,
             orders,
             slot: Arc::clone(&slot),
+            reports: Reports::new(Arc::default()),
         };
         let thread = std::thread::spawn(move || Worker::new(parts).run());
         Some(Self { public, tunnel: tunnel_address, shard, desk, slot, thread })

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use service::config::{Changes, Cpus, Key, Problems, Schema, Threads};
 
 pub use cluster::{Cluster, Resolution, Resolve, Transceiver};
-pub use sections::{Admin, Buffers, Drain, Flows, Http, Log, Tunnel};
+pub use sections::{Admin, Buffers, Drain, Flows, Http, Log, Redis, Tunnel};
 
 /// How many threads do the work.
 pub type Workers = Threads<{ limits::WORKERS_MAX }>;
@@ -56,6 +56,8 @@ pub struct Config {
     pub flows: Flows,
     /// Socket and ring buffers.
     pub buffers: Buffers,
+    /// The flow cache.
+    pub redis: Redis,
     /// Where hints lead.
     pub clusters: Vec<Cluster>,
     /// The socket for `ctl`.
@@ -98,6 +100,7 @@ impl Default for Config {
             tunnel: Tunnel::default(),
             flows: Flows::default(),
             buffers: Buffers::default(),
+            redis: Redis::default(),
             clusters: Vec::new(),
             admin: Admin::default(),
             http: Http::default(),
@@ -150,6 +153,11 @@ impl Schema for Config {
         Key::restart("buffers.ring_buffers"),
         Key::restart("buffers.buffer_bytes"),
         Key::restart("buffers.huge_pages"),
+        Key::restart("redis.url"),
+        Key::restart("redis.password_file"),
+        Key::restart("redis.ca_file"),
+        Key::restart("redis.timeout"),
+        Key::restart("redis.prefix"),
         Key::live("clusters"),
         Key::restart("admin.socket"),
         Key::restart("admin.group"),

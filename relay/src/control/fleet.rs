@@ -1,13 +1,13 @@
 //! All workers, as control sees them: threads to give orders to and numbers to read.
 
-use crate::core::{Command, FlowRecord, Reply};
-use crate::worker::{Desk, Numbers, Order, Question, Slot, TooManyOrders};
+use crate::core::{Command, FlowRecord, Recalled, Reply};
+use crate::worker::{Desk, Numbers, Order, Question, Reports, Slot, TooManyOrders};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// A worker answers between two batches: within microseconds. One that takes this long is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +31,7 @@ pub enum FleetError {
 pub(super) struct Member {
     pub(super) desk: Desk,
     pub(super) slot: Arc<Slot>,
+    pub(super) reports: Reports,
     pub(super) thread: JoinHandle<io::Result<()>>,
 }
 
@@ -39,16 +40,23 @@ pub(super) struct Member {
 pub struct Fleet {
     desks: Vec<Desk>,
     slots: Vec<Arc<Slot>>,
+    reports: Vec<Reports>,
+    told: Arc<Notify>,
 }
 
 impl Fleet {
     /// The workers, and their threads apart: those are joined by whoever started them.
-    pub(super) fn new(members: Vec<Member>) -> (Self, Vec<JoinHandle<io::Result<()>>>) {
-        let mut fleet = Self { desks: Vec::new(), slots: Vec::new() };
+    pub(super) fn new(
+        members: Vec<Member>,
+        told: Arc<Notify>,
+    ) -> (Self, Vec<JoinHandle<io::Result<()>>>) {
+        let (desks, slots, reports) = (Vec::new(), Vec::new(), Vec::new());
+        let mut fleet = Self { desks, slots, reports, told };
         let mut threads = Vec::new();
-        for Member { desk, slot, thread } in members {
+        for Member { desk, slot, reports, thread } in members {
             fleet.desks.push(desk);
             fleet.slots.push(slot);
+            fleet.reports.push(reports);
             threads.push(thread);
         }
         (fleet, threads)
@@ -63,6 +71,22 @@ impl Fleet {
     /// What each has published last.
     pub fn numbers(&self) -> Vec<Numbers> {
         self.slots.iter().map(|slot| slot.load()).collect()
+    }
+
+    /// What the workers tell without being asked, each its own.
+    pub(super) fn reports(&self) -> &[Reports] {
+        &self.reports
+    }
+
+    /// Waits until any worker may have told something.
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
+    }
+
+    /// Tells a worker of a flow. False if it has too much to do to listen.
+    pub(super) fn recall(&self, worker: usize, recalled: Recalled) -> bool {
+        let desk = self.desks.get(worker);
+        desk.is_some_and(|desk| desk.give(Order::Recall(recalled)).is_ok())
     }
 
     /// Asks one worker's router.

@@ -11,8 +11,10 @@ mod registry;
 
 pub use declare::all;
 
+use super::cache::CacheCounters;
 use super::names::Names;
 use super::peers::{self, Peer};
+use super::recall::RecallCounters;
 use super::relay::Relay;
 use crate::worker::{Histogram, Numbers};
 use registry::{Registry, Whole};
@@ -53,6 +55,8 @@ impl Metrics {
             busy: &samples.busy(&numbers),
             numbers: &numbers,
             peers: &samples.peers,
+            recall: self.relay.recall_counters(),
+            cache: self.relay.cache_counters(),
             generation: self.relay.generation(),
             uptime: self.relay.uptime(),
             now_us: engine::clock::monotonic_ns() / 1_000,
@@ -121,6 +125,8 @@ struct Scrape<'a> {
     numbers: &'a [Numbers],
     busy: &'a [f64],
     peers: &'a [Peer],
+    recall: &'a RecallCounters,
+    cache: &'a CacheCounters,
     generation: u64,
     uptime: Duration,
     now_us: u64,
@@ -152,6 +158,7 @@ impl Exposition {
         write_seconds(&mut text, scrape.numbers);
         write_histograms(&mut text, scrape.numbers);
         write_peers(&mut text, scrape.peers);
+        write_recall(&mut text, scrape.recall, scrape.cache);
         text.finish()
     }
 }
@@ -203,6 +210,22 @@ fn write_peers(text: &mut Text, peers: &[Peer]) {
     };
     family(&declare::PEER_UP, |peer| peer.up.map(|up| if up { 1.0 } else { 0.0 }));
     family(&declare::PEER_ROUND_TRIP, |peer| peer.round_trip_us.map(|us| scaled(us.into(), 1e-6)));
+}
+
+fn write_recall(text: &mut Text, recall: &RecallCounters, cache: &CacheCounters) {
+    text.family(&declare::DIRECTORY);
+    text.sample(declare::DIRECTORY.name, &[], recall.flows());
+    text.family(&declare::MISSES);
+    for (outcome, count) in recall.outcomes() {
+        text.sample(declare::MISSES.name, &[("outcome", outcome)], count);
+    }
+    text.family(&declare::CACHE);
+    for (operation, outcome, count) in cache.rows() {
+        let labels = [("operation", operation), ("outcome", outcome)];
+        text.sample(declare::CACHE.name, &labels, count);
+    }
+    text.family(&declare::CACHE_CONNECTIONS);
+    text.sample(declare::CACHE_CONNECTIONS.name, &[], cache.connections());
 }
 
 #[cfg(test)]

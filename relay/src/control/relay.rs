@@ -1,8 +1,10 @@
 //! The running relay: what signals, the admin socket and the HTTP pages share.
 
+use super::cache::CacheCounters;
 use super::config::{Config, diff};
 use super::convert;
 use super::fleet::{Fleet, FleetError};
+use super::recall::RecallCounters;
 use super::start::EngineChoice;
 use crate::core::{Command, Reply};
 use service::config::{Loaded, ReloadReport, Sources};
@@ -33,6 +35,8 @@ pub struct Relay {
     generation: AtomicU64,
     draining: AtomicBool,
     stopping: AtomicBool,
+    recall: Arc<RecallCounters>,
+    cache: Arc<CacheCounters>,
     /// Everything that a next process would need, in order: the workers' sockets, the HTTP listener.
     sockets: Vec<OwnedFd>,
     /// The process that serves instead of this one; zero while there is none.
@@ -67,6 +71,8 @@ impl Relay {
             generation: AtomicU64::new(1),
             draining: AtomicBool::new(draining),
             stopping: AtomicBool::new(false),
+            recall: Arc::default(),
+            cache: Arc::default(),
             successor: AtomicU32::new(0),
             succeeded: Notify::new(),
         }
@@ -113,6 +119,16 @@ impl Relay {
         self.draining.store(on, Ordering::Relaxed);
         self.fleet.ask_all(Command::Drain(on)).await?;
         Ok(())
+    }
+
+    /// What became of misses.
+    pub(super) fn recall_counters(&self) -> &Arc<RecallCounters> {
+        &self.recall
+    }
+
+    /// What was asked of the flow cache.
+    pub(super) fn cache_counters(&self) -> &Arc<CacheCounters> {
+        &self.cache
     }
 
     /// Whether it is on its way out.

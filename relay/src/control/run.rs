@@ -1,10 +1,13 @@
 //! The relay's life: start, serve, reload, drain, stop.
 
 use super::admin::RelayAdmin;
+use super::cache::{self, Cache};
 use super::config::Config;
 use super::convert;
+use super::directory::Directory;
 use super::metrics::Metrics;
 use super::pages::RelayPages;
+use super::recall;
 use super::relay::{Parts, Relay};
 use super::start::{self, Started};
 use super::upgrade::{Previous, upgrade};
@@ -52,6 +55,7 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
         warn!("{warning}");
     }
     let keyring = keyfile::load(&config.keys).map_err(|error| Usage(error.to_string()))?;
+    let redis = cache::client(&config.redis)?;
     let clusters = convert::clusters(&config).map_err(|error| Usage(error.to_string()))?;
     let (config, keyring, clusters) = (Arc::new(config), Arc::new(keyring), Arc::new(clusters));
 
@@ -89,6 +93,7 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
         let relay =
             Relay::new(Parts { fleet, engine, sockets, sources, log, config, keyring, draining });
         let relay = Arc::new(relay);
+        find_missed_flows(&relay, redis, restored.taken > 0);
         let metrics = Arc::new(Metrics::new(&relay));
         let shown = Arc::new(RelayPages::new(Arc::clone(&relay), metrics));
         let pages = tokio::spawn(pages.serve(Arc::clone(&shown)));
@@ -100,6 +105,19 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
         relay.fleet().stop();
         join(threads).and(result)
     })
+}
+
+/// Keeps the directory of flows and the flow cache, for as long as there is a relay.
+fn find_missed_flows(relay: &Arc<Relay>, redis: Option<redis::Client>, full: bool) {
+    let config = relay.config();
+    let ttl = config.flows.idle_assured;
+    let cache = redis.map(|client| {
+        Cache::start(&client, &config.redis, ttl, Arc::clone(relay.cache_counters()))
+    });
+    let flows_max = relay.fleet().len() * config.flows.per_worker as usize;
+    // Twice in its life, so that one write may be lost.
+    let directory = Directory::new(flows_max, cache.is_some().then_some(ttl / 2));
+    tokio::spawn(recall::run(Arc::downgrade(relay), directory, cache, full));
 }
 
 /// Serves until it is time to stop.

@@ -7,7 +7,7 @@ use super::config::Config;
 use super::convert;
 use super::fleet::{Fleet, Member};
 use crate::core::{Clusters, Command, FlowRecord, Now, Random, Restored, Router};
-use crate::worker::{Orders, Parts, Room, Slot, Worker};
+use crate::worker::{Orders, Parts, Reports, Room, Slot, Worker};
 use anyhow::{Context as _, Result};
 use engine::sockets::{self, BoundSocket, SocketSettings};
 use engine::{Engine, EngineKind, LinkSettings, LinkSocket, OutboxSettings, affinity};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::{info, warn};
 use wire::keyring::Keyring;
 
@@ -134,12 +134,13 @@ impl Prepared {
     pub(super) fn start(self) -> Result<Started> {
         let Self { config, cpus, ready, engine, sockets } = self;
         let (ended_tx, ended) = mpsc::unbounded_channel();
+        let told = Arc::new(Notify::new());
         let mut members = Vec::with_capacity(ready.len());
         for (worker, (engine, router)) in ready.into_iter().enumerate() {
             let cpu = cpus[worker % cpus.len()];
-            members.push(spawn(&config, worker, cpu, engine, router, ended_tx.clone())?);
+            members.push(spawn(&config, worker, cpu, engine, router, &told, ended_tx.clone())?);
         }
-        let (fleet, threads) = Fleet::new(members);
+        let (fleet, threads) = Fleet::new(members, told);
         Ok(Started { fleet, threads, engine, sockets, ended })
     }
 }
@@ -294,11 +295,13 @@ fn spawn(
     cpu: usize,
     engine: Box<dyn Engine>,
     router: Router,
+    told: &Arc<Notify>,
     ended: mpsc::UnboundedSender<usize>,
 ) -> Result<Member> {
     let orders = Orders::new();
     let desk = orders.desk(engine.waker());
     let slot = Arc::new(Slot::new());
+    let reports = Reports::new(Arc::clone(told));
     let parts = Parts {
         engine,
         router,
@@ -307,6 +310,7 @@ fn spawn(
         coalesce_us_max: config.coalesce_us_max,
         orders,
         slot: Arc::clone(&slot),
+        reports: reports.clone(),
     };
     let thread = thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
         let _loud = AbortOnPanic;
@@ -319,5 +323,5 @@ fn spawn(
         let _ = ended.send(worker);
         result
     });
-    Ok(Member { desk, slot, thread: thread.context("Failed to start a worker's thread")? })
+    Ok(Member { desk, slot, reports, thread: thread.context("Failed to start a worker's thread")? })
 }

@@ -12,16 +12,18 @@
 mod coalesce;
 mod histogram;
 mod order;
+mod reports;
 mod slot;
 mod turn;
 
 pub use histogram::{BUCKETS, Histogram};
 pub use order::{Desk, Order, Orders, QUEUE_ORDERS_MAX, Question, TooManyOrders};
+pub use reports::{QUEUE_REPORTS_MAX, Report, Reports};
 pub use slot::{Numbers, Own, Slot};
 pub use turn::Room;
 
 use crate::core::limits::TICK_INTERVAL_US;
-use crate::core::{Now, Router};
+use crate::core::{Command, Now, Router};
 use coalesce::Coalescer;
 use engine::{Engine, Link, Wait, clock, heap};
 use std::io;
@@ -54,6 +56,8 @@ pub struct Parts {
     pub orders: Orders,
     /// Where numbers go.
     pub slot: Arc<Slot>,
+    /// Where flows and misses are told of.
+    pub reports: Reports,
 }
 
 /// A worker, on its own thread.
@@ -64,6 +68,7 @@ pub struct Worker {
     coalescer: Coalescer,
     orders: Orders,
     slot: Arc<Slot>,
+    reports: Reports,
     numbers: Numbers,
     turn: Turn,
     started_ns: u64,
@@ -76,7 +81,8 @@ pub struct Worker {
 impl Worker {
     /// Takes the parts. To be called on the worker's thread.
     pub fn new(parts: Parts) -> Self {
-        let Parts { mut engine, router, listeners, room, coalesce_us_max, orders, slot } = parts;
+        let Parts { mut engine, router, listeners, room, coalesce_us_max, orders, slot, reports } =
+            parts;
         let started_ns = engine.now_ns();
         let tunnel = Link(listeners);
         let turn = Turn::new(tunnel, room);
@@ -89,6 +95,7 @@ impl Worker {
             tunnel,
             orders,
             slot,
+            reports,
             numbers: Numbers::new(),
             started_ns,
             next_tick_us: started_ns / 1_000,
@@ -117,6 +124,7 @@ impl Worker {
             if now.monotonic_us >= self.next_tick_us {
                 self.tick(now)?;
             }
+            self.reports.pass_on(&mut self.router);
             if !self.orders.is_empty() && self.obey(now)? {
                 self.publish(now)?;
                 return self.engine.flush();
@@ -132,9 +140,6 @@ impl Worker {
         self.hint_time = hint_time();
         self.ticks += 1;
         self.turn.tick(&mut *self.engine, &mut self.router, now)?;
-        // Nobody takes these yet: the directory of flows and the flow cache will.
-        while self.router.next_change().is_some() {}
-        while self.router.next_miss().is_some() {}
         self.sample()?;
         self.next_tick_us = now.monotonic_us + TICK_INTERVAL_US;
         self.publish(now)
@@ -165,6 +170,9 @@ impl Worker {
                     let reply = self.router.on_command(command, now);
                     // Who asked may have gone.
                     let _ = answer.send(reply);
+                }
+                Some(Order::Recall(recalled)) => {
+                    self.router.on_command(Command::Recall(recalled), now);
                 }
                 Some(Order::CoalesceUsMax(budget_us)) => {
                     self.coalescer.set_budget(budget_us.into());

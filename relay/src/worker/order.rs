@@ -1,6 +1,6 @@
 //! What control may ask of a worker, and the bounded queue it is asked by.
 
-use crate::core::{Command, FlowRecord, Reply};
+use crate::core::{Command, FlowRecord, Recalled, Reply};
 use crossbeam::queue::ArrayQueue;
 use engine::Waker;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct Question {
 pub enum Order {
     /// Ask the router.
     Ask(Question),
+    /// Make this flow, which somebody else knows. Nobody waits for an answer.
+    Recall(Recalled),
     /// Wait no longer than this for a fuller batch.
     CoalesceUsMax(u32),
     /// Stop receiving, forward what was received, give all flows, and wait for one of the next two:

@@ -180,12 +180,41 @@ fn buffers(config: &Config, problems: &mut Problems<'_>) {
     }
 }
 
+fn redis(config: &Config, problems: &mut Problems<'_>) {
+    let redis = &config.redis;
+    problems.duration_range("redis.timeout", redis.timeout, REDIS_TIMEOUT_MIN, REDIS_TIMEOUT_MAX);
+    if redis.prefix.len() > REDIS_PREFIX_BYTES_MAX {
+        let is = redis.prefix.len();
+        problems.add(
+            "redis.prefix",
+            format!("must be at most {REDIS_PREFIX_BYTES_MAX} bytes, is {is}"),
+        );
+    }
+    let address = match redis.url.split_once("://") {
+        _ if redis.url.is_empty() => return,
+        Some(("redis" | "rediss", address)) => address,
+        _ => {
+            // Not quoted: what was taken for a URL may be a password.
+            return problems.add("redis.url", "must begin with redis:// or rediss://".to_owned());
+        }
+    };
+    let user = address.rsplit_once('@').map(|(user, _)| user);
+    if user.is_some_and(|user| user.contains(':')) {
+        problems.add(
+            "redis.url",
+            "must not hold a password: put it into a file, and name that in redis.password_file"
+                .to_owned(),
+        );
+    }
+}
+
 fn rest(config: &Config, problems: &mut Problems<'_>) {
     problems.range("coalesce_us_max", config.coalesce_us_max, 0, COALESCE_US_MAX);
     if config.keys.as_os_str().is_empty() {
         problems.add("keys", "must be the path of the keyring file");
     }
 
+    redis(config, problems);
     let socket = &config.admin.socket;
     let bytes = socket.as_os_str().len();
     if !socket.is_absolute() || bytes > SOCKET_PATH_BYTES_MAX {

@@ -92,6 +92,37 @@ impl Default for Buffers {
     }
 }
 
+/// The flow cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redis {
+    /// Where it is; empty for none.
+    pub url: String,
+    /// The file with its password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// The file with the authority of its certificate, if not one of the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// How long an answer may take.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// What all keys begin with.
+    pub prefix: String,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            password_file: None,
+            ca_file: None,
+            timeout: Duration::from_millis(250),
+            prefix: "ringway:flow:".to_owned(),
+        }
+    }
+}
+
 /// The socket for `ctl`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

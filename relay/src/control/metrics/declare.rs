@@ -85,6 +85,27 @@ pub(super) const PEERS_NOT_SHOWN: Row = gauge(
     "Shards that have no relay_peer_ series because there are too many; those with the most flows \
      have one.",
 );
+pub(super) const DIRECTORY: Row =
+    gauge("relay_directory_flows", &[], "Assured flows in the directory of all workers' flows.");
+pub(super) const MISSES: Row = counter(
+    "relay_flow_misses_total",
+    &["outcome"],
+    "Packets of clients that no flow of their worker knew, by what came of looking elsewhere: \
+     directory (another worker had it), cache (Redis had it), nowhere, repeated (looked for within \
+     the second), limited (too many at once), busy (the worker or the cache had too much to do).",
+);
+pub(super) const CACHE: Row = counter(
+    "relay_cache_operations_total",
+    &["operation", "outcome"],
+    "What the flow cache was asked, and how that went. Writes: done, failed, skipped. Reads: found, \
+     absent, garbage (what was there is no flow), failed, skipped (it did not answer lately, or \
+     there was too much to do).",
+);
+pub(super) const CACHE_CONNECTIONS: Row = gauge(
+    "relay_cache_connections",
+    &[],
+    "Connections to the flow cache: one for reading, one for writing, made when needed.",
+);
 pub(super) const GENERATION: Row = gauge(
     "relay_config_generation",
     &[],
@@ -102,7 +123,7 @@ pub(super) const ENGINE: Row = gauge(
     "Always 1; the labels say which engine was taken and why.",
 );
 
-const BY_HAND: [Row; 18] = [
+const BY_HAND: [Row; 22] = [
     CPU,
     BUSY,
     TICK_AGE,
@@ -117,6 +138,10 @@ const BY_HAND: [Row; 18] = [
     PEER_UP,
     PEER_ROUND_TRIP,
     PEERS_NOT_SHOWN,
+    DIRECTORY,
+    MISSES,
+    CACHE,
+    CACHE_CONNECTIONS,
     GENERATION,
     UPTIME,
     BUILD,

@@ -19,6 +19,8 @@ fn rendered(numbers: &[Numbers], peers: &[Peer]) -> BTreeMap<String, Family> {
         numbers,
         busy: &busy,
         peers,
+        recall: &RecallCounters::default(),
+        cache: &CacheCounters::default(),
         generation: 3,
         uptime: Duration::from_millis(1_500),
         now_us: 10_000_000,

@@ -1,0 +1,281 @@
+//! Flows that a worker does not know and somebody else does: another worker, or Redis, a real one,
+//! which may also be gone, stuck, full, or full of nonsense.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "support/namespaces.rs"]
+mod namespaces;
+#[path = "support/stage.rs"]
+mod stage;
+mod support;
+
+use namespaces::on_host;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use stage::{PUBLIC, RTP, RTP_BACK, Stage};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Arrived, Caller, SILENCE};
+use wire::frame::{Client, ListenerId, Transport};
+
+const REDIS: &str = "127.0.0.1:6379";
+
+/// A Redis server on the relay's host.
+struct Redis {
+    process: Child,
+    host: String,
+}
+
+impl Redis {
+    /// `None`, with a line that says why, where there is no such program.
+    fn start(host: &str) -> Option<Self> {
+        let words = ["--port", "6379", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let started = on_host(host, || {
+            Command::new("redis-server").args(words).stdout(Stdio::null()).spawn()
+        });
+        match started {
+            Ok(process) => {
+                let redis = Self { process, host: host.to_owned() };
+                let deadline = Instant::now() + Duration::from_secs(10);
+                while redis.connect().is_none() {
+                    assert!(Instant::now() < deadline, "Redis does not start");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Some(redis)
+            }
+            Err(error) => {
+                println!("skipped: redis-server (package redis-server): {error}");
+                None
+            }
+        }
+    }
+
+    fn connect(&self) -> Option<TcpStream> {
+        on_host(&self.host, || TcpStream::connect(REDIS).ok())
+    }
+
+    /// The first line of the answer.
+    fn say(&self, command: &str) -> String {
+        let mut stream = self.connect().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(stream, "{command}\r\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A stage whose relay may use Redis on its own host, and knows so from the start.
+fn stage_with_redis() -> Option<(Stage, Redis)> {
+    let mut stage = Stage::start("auto")?;
+    let redis = Redis::start(&stage.hosts.relay)?;
+    let text = fs::read_to_string(&stage.config).unwrap();
+    let section = format!("[redis]\nurl = \"redis://{REDIS}\"\ntimeout = \"100ms\"\n[admin]");
+    fs::write(&stage.config, text.replace("[admin]", &section)).unwrap();
+    stage.relay.kill().unwrap();
+    stage.relay.wait().unwrap();
+    stage.restart();
+    Some((stage, redis))
+}
+
+fn key(caller: &Caller) -> String {
+    format!("ringway:flow:{}", caller.address())
+}
+
+impl Stage {
+    fn cache(&self, operation: &str, outcome: &str) -> f64 {
+        let page = self.page("/metrics").unwrap();
+        let series = format!(
+            "relay_cache_operations_total{{operation=\"{operation}\",outcome=\"{outcome}\"}} "
+        );
+        page.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    }
+
+    fn wait_for_cache(&self, operation: &str, outcome: &str, least: f64) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.cache(operation, outcome) < least {
+            assert!(Instant::now() < deadline, "{operation} {outcome} stays below {least}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn kill_and_restart(&mut self) -> Instant {
+        let killed = Instant::now();
+        self.relay.kill().unwrap();
+        self.relay.wait().unwrap();
+        self.restart();
+        killed
+    }
+
+    /// Sends media until it arrives, or the patience is at its end.
+    fn arrives(&mut self, caller: &Caller, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            caller.send(RTP);
+            if !self.shard.receive(Duration::from_millis(20)).is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn still_answers(&mut self, caller: &Caller, arrived: &Arrived) {
+        while !self.shard.receive(SILENCE).is_empty() {}
+        self.goes_on(caller, arrived);
+    }
+}
+
+#[test]
+fn a_flow_that_another_worker_knows_goes_on() {
+    let Some(mut stage) = Stage::start("auto") else { return };
+    // A shard's media teaches the worker by whose tunnel it comes, wherever the client's packets
+    // go: that is how it is after a restart that changed the kernel's choice.
+    let worker: SocketAddr = "10.77.2.1:3500".parse().unwrap();
+    let callers: Vec<_> = (0..20).map(|_| stage.caller(PUBLIC)).collect();
+    for caller in &callers {
+        let (address, listener) = (caller.address().into(), ListenerId(0));
+        let client = Client { address, listener, transport: Transport::Udp };
+        stage.shard.send(worker, &client, RTP_BACK);
+        assert_eq!(caller.receive(), RTP_BACK);
+    }
+    for caller in &callers {
+        let start = Instant::now();
+        assert!(stage.arrives(caller, Duration::from_secs(5)), "after {:?}", start.elapsed());
+    }
+    let found = stage.metric("relay_flow_misses_total", "directory");
+    let recalled = stage.wait_for_metric("relay_flows_recalled_total", "worker", |it| it == found);
+    println!(
+        "{recalled} of 20 clients came to another worker than their shard's packets, and went on"
+    );
+    assert!(found > 0.0, "twenty clients are spread over both workers");
+    assert_eq!(stage.metric("relay_flows_learned_total", "worker"), 20.0);
+    assert_eq!(stage.metric("relay_directory_flows", ""), 20.0);
+    stage.stop();
+}
+
+#[test]
+fn after_a_restart_redis_knows_the_flows_of_silent_calls() {
+    let Some((mut stage, redis)) = stage_with_redis() else { return };
+    let (caller, _) = stage.call(PUBLIC, 7);
+    stage.wait_for_cache("write", "done", 1.0);
+    assert_eq!(redis.say(&format!("EXISTS {}", key(&caller))), ":1");
+    let killed = stage.kill_and_restart();
+    let ready = killed.elapsed();
+    assert!(stage.arrives(&caller, Duration::from_secs(10)));
+    println!(
+        "kill -9, silent model, Redis: ready after {ready:?}, audio up {:?}",
+        killed.elapsed()
+    );
+    assert_eq!(stage.cache("read", "found"), 1.0);
+    stage.wait_for_metric("relay_flows_recalled_total", "worker", |recalled| recalled == 1.0);
+    assert_eq!(stage.metric("relay_flows_created_total", "worker"), 0.0, "without a check");
+    stage.stop();
+}
+
+#[test]
+fn redis_full_of_nonsense_misleads_nobody() {
+    let Some((mut stage, redis)) = stage_with_redis() else { return };
+    let caller = stage.caller(PUBLIC);
+    let poison = [
+        format!("SET {} \"somewhere else\"", key(&caller)),
+        format!("SETRANGE {} 3000000 x", key(&caller)),
+        format!("RPUSH {} 1 1 1 0 -", key(&caller)),
+    ];
+    for (round, command) in (1u8..).zip(&poison) {
+        redis.say(&format!("DEL {}", key(&caller)));
+        let answer = redis.say(command);
+        assert!(!answer.starts_with('-'), "{answer}");
+        // A client is looked for once a second.
+        std::thread::sleep(Duration::from_millis(1_050));
+        caller.send(RTP);
+        stage.wait_for_cache("read", "garbage", round.into());
+    }
+    // It names a transceiver that there is none.
+    redis.say(&format!("DEL {}", key(&caller)));
+    redis.say(&format!("SET {} \"1 1 77 0 -\"", key(&caller)));
+    std::thread::sleep(Duration::from_millis(1_050));
+    caller.send(RTP);
+    stage.wait_for_cache("read", "found", 1.0);
+    stage.wait_for_metric("relay_flows_not_recalled_total", "worker", |count| count == 1.0);
+    assert_eq!(stage.shard.receive(SILENCE), []);
+    // And the client's own check still makes its flow.
+    let (_, check) = stage.shard.session(3);
+    caller.send(&check);
+    assert_eq!(stage.shard.receive_one().packet, check);
+    stage.stop();
+}
+
+#[test]
+fn redis_stuck_full_or_gone_changes_nothing_but_its_own_numbers() {
+    let Some((mut stage, redis)) = stage_with_redis() else { return };
+    let (caller, arrived) = stage.call(PUBLIC, 1);
+    stage.wait_for_cache("write", "done", 1.0);
+
+    // Stuck: answers nothing, and holds nobody up.
+    redis.signal(Signal::SIGSTOP);
+    let _second = stage.call(PUBLIC, 2);
+    stage.wait_for_cache("write", "failed", 1.0);
+    let unknown = stage.caller(PUBLIC);
+    unknown.send(RTP);
+    stage.wait_for_cache("read", "failed", 1.0);
+    stage.still_answers(&caller, &arrived);
+    redis.signal(Signal::SIGCONT);
+    let done = stage.cache("write", "done");
+    calls_until(&mut stage, 100, |stage| stage.cache("write", "done") > done);
+
+    // Full: refuses writes, and reads go on.
+    assert_eq!(redis.say("CONFIG SET maxmemory 1"), "+OK");
+    let failed = stage.cache("write", "failed");
+    calls_until(&mut stage, 200, |stage| stage.cache("write", "failed") > failed);
+    let known = stage.caller(PUBLIC);
+    known.send(RTP);
+    stage.wait_for_cache("read", "absent", 1.0);
+    stage.still_answers(&caller, &arrived);
+    assert_eq!(redis.say("CONFIG SET maxmemory 0"), "+OK");
+    let done = stage.cache("write", "done");
+    calls_until(&mut stage, 300, |stage| stage.cache("write", "done") > done);
+
+    // Gone, and back.
+    drop(redis);
+    let failed = stage.cache("write", "failed");
+    calls_until(&mut stage, 400, |stage| stage.cache("write", "failed") > failed);
+    stage.still_answers(&caller, &arrived);
+    let redis = Redis::start(&stage.hosts.relay).unwrap();
+    let done = stage.cache("write", "done");
+    calls_until(&mut stage, 500, |stage| stage.cache("write", "done") > done);
+    let absent = stage.cache("read", "absent");
+    calls_until(&mut stage, 600, |stage| {
+        stage.caller(PUBLIC).send(RTP);
+        stage.cache("read", "absent") > absent
+    });
+    assert_eq!(stage.metric("relay_cache_connections", ""), 2.0);
+    drop(redis);
+    assert_eq!(stage.metric("relay_worker_allocations_after_ready_total", "worker"), 0.0);
+    stage.still_answers(&caller, &arrived);
+    stage.stop();
+}
+
+/// Sets up calls, one after the other, until something is so.
+fn calls_until(stage: &mut Stage, mut tag: u32, so: impl Fn(&Stage) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !so(stage) {
+        assert!(Instant::now() < deadline, "it does not recover");
+        stage.call(PUBLIC, tag);
+        tag += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
