@@ -259,6 +259,16 @@ fn changes_are_kept_over_a_restart_until_they_are_not() {
     let call =
         "apply --profile latency --interface ens1f0 --only irq-affinity --allow irq-affinity";
     assert!(unit.contains(call), "{unit}");
+    let path = tree.at("/etc/systemd/system/ringway-tuning.service");
+    match Command::new("systemd-analyze").arg("verify").arg(&path).output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            let ours: Vec<&str> =
+                text.lines().filter(|line| line.contains("ringway-tuning.service")).collect();
+            assert!(ours.is_empty(), "{text}");
+        }
+        Err(error) => println!("skipped: systemd-analyze: {error}"),
+    }
     let (code, text) = tree.tuning("unpersist");
     assert_eq!(code, 0, "{text}");
     assert_eq!(text.lines().count(), 4, "{text}");

@@ -212,7 +212,7 @@ fn each_rule_turns_with_what_it_looks_at() {
             "cpuset",
             State::Advice,
         ),
-        ("RcvbufErrors", "RcvbufErrors", "workers = 9", "cpuset", State::Advice),
+        ("MemAvailable", "MemAvailable", "workers = 9", "cpuset", State::Advice),
         ("9000000 40 0", "9000000 40000 0", "", "udp-losses", State::Advice),
         ("rx-0/rps_cpus\n00000000", "rx-0/rps_cpus\n0000000f", "", "rps", State::Advice),
         ("gro_flush_timeout\n0", "gro_flush_timeout\n2000000", "", "irq-deferral", State::Advice),
@@ -235,10 +235,16 @@ fn each_rule_turns_with_what_it_looks_at() {
         ),
         ("smp_affinity_list\n3", "smp_affinity_list\n0-3", "", "irq-affinity", State::Advice),
         ("smp_affinity_list\n3", "smp_affinity_list\n0", "", "irq-affinity", State::Advice),
-        ("RX queues", "RX queues", "workers = 8\nsteer_by_cpu = true", "steering", State::Breaks),
+        (
+            "MemAvailable",
+            "MemAvailable",
+            "workers = 8\nsteer_by_cpu = true",
+            "steering",
+            State::Advice,
+        ),
     ];
     for (old, new, settings, item, state) in table {
-        assert!(old == new || text.contains(old), "{old}");
+        assert!(text.contains(old), "{old}");
         let judged = judge_text(
             &text.replacen(old, new, if old == "212992" { 9 } else { 1 }),
             settings,

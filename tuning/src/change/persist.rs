@@ -112,7 +112,6 @@ fn unit(items: &BTreeSet<&str>, call: &Call) -> String {
     format!(
         "[Unit]\n\
          Description=Ringway host tuning: what no file can hold\n\
-         Documentation=man:ringway-tuning(8)\n\
          Wants=network-online.target\n\
          After=network-online.target nftables.service irqbalance.service\n\
          Before=ringway-relay.service\n\

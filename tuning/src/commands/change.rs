@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use service::exit::{Usage, print};
 use tuning::change::apply::{self, Outcome, Selection, Step};
-use tuning::change::journal::{Entry, Journal};
+use tuning::change::journal::{Entry, JOURNAL, Journal};
 use tuning::change::persist::{self, Call};
 use tuning::change::revert::{self, Restored};
 use tuning::host::Host;
@@ -197,6 +197,9 @@ pub(crate) fn persist(args: Persist) -> Result<u8> {
     }
     if !interfaces.is_empty() {
         arguments.extend(["--interface".to_owned(), interfaces.join(",")]);
+    }
+    if args.place.journal != Path::new(JOURNAL) {
+        arguments.extend(["--journal".to_owned(), args.place.journal.display().to_string()]);
     }
     let call = Call { program: program.display().to_string(), arguments };
     let files = persist::plan(journal.entries(), &call);

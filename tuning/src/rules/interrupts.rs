@@ -162,8 +162,8 @@ pub fn steering(scene: &Scene<'_>) -> Vec<Finding> {
     vec![if !known || needs.workers < 2 {
         Finding::not_here("one worker, or queues that are not known")
     } else if needs.config.steer_by_cpu && queues < needs.workers {
-        Finding::breaks(shown, "false, or a queue for each worker")
-            .remark("workers without a queue on their core get no packets")
+        Finding::advice(shown, "false, or a queue for each worker")
+            .remark("workers on whose core no queue interrupts get few packets or none")
             .by_hand("set steer_by_cpu = false in the relay's configuration")
     } else if !needs.config.steer_by_cpu && queues >= needs.workers {
         let mut finding = Finding::fine(shown);
