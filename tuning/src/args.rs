@@ -68,7 +68,7 @@ Examples:
 The file has the host's addresses and firewall rules in it. It has no keys.";
 
 /// What the host is for.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Subject {
     /// What is wanted of the host: by default latency on a machine of your own, vm below a
     /// hypervisor, container in one.

@@ -193,6 +193,24 @@ fn what_is_applied_is_verified_and_reverted_exactly() {
 }
 
 #[test]
+fn what_a_change_brings_up_is_changed_as_well() {
+    let tree = Tree::new();
+    // With more queues the driver has one more interrupt, on all cores.
+    let script = ETHTOOL.replace(
+        "-L) ",
+        "-L) echo 0-31 > \"$state/../proc/irq/99/smp_affinity_list\"; \
+         sed -i s/misc/ens1f0-TxRx-16/ \"$state/../proc/interrupts\"; ",
+    );
+    tree.program("ethtool", &script);
+    let (code, text) = tree.tuning("apply --only nic-queues,irq-affinity --allow nic-queues");
+    assert_eq!(code, 0, "{text}");
+    assert_ne!(tree.get("/proc/irq/99/smp_affinity_list"), "0-31", "{text}");
+    assert_eq!(tree.tuning("revert").0, 0);
+    assert_eq!(tree.get("/proc/irq/99/smp_affinity_list"), "0-31");
+    assert_eq!(tree.get("/ethtool/combined"), "16");
+}
+
+#[test]
 fn a_driver_that_refuses_is_reported_and_the_rest_goes_on() {
     let tree = Tree::new();
     tree.put("/ethtool/refuse", "-C\n-N");

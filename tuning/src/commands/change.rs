@@ -67,37 +67,51 @@ fn step_json(step: &Step) -> serde_json::Value {
     json!({ "item": step.item, "subject": step.subject, "to": step.change.to, "command": line })
 }
 
+/// Passes of `apply`: one change can make room for another, as more queues have more interrupts.
+const PASSES_MAX: usize = 3;
+
 pub(crate) fn apply(args: Apply) -> Result<u8> {
     let root = args.subject.root.clone();
     must_be_root(root.as_deref())?;
-    let looked = look(args.subject, None)?;
-    let found = apply::plan(&looked.findings, &selection(args.choice));
+    let selection = selection(args.choice);
+    let mut looked = look(args.subject.clone(), None)?;
+    let mut found = apply::plan(&looked.findings, &selection);
     let mut journal = Journal::open(&below(root.as_deref(), &args.place.journal), &looked.host)?;
-    let (mut refused, mut told) = (0, Vec::new());
-    apply::apply(&looked.host, &found.steps, &mut journal, |step, outcome| {
-        let words = match outcome {
-            Outcome::Done { before } => format!("done, was {before}"),
-            Outcome::Already => "was so already".to_owned(),
-            Outcome::Refused(why) => {
-                refused += 1;
-                format!("REFUSED: {why}")
+    let (mut refused, mut tried, mut told) = (0, Vec::new(), Vec::new());
+    for _ in 0..PASSES_MAX {
+        apply::apply(&looked.host, &found.steps, &mut journal, |step, outcome| {
+            let words = match outcome {
+                Outcome::Done { before } => format!("done, was {before}"),
+                Outcome::Already => "was so already".to_owned(),
+                Outcome::Refused(why) => {
+                    refused += 1;
+                    format!("REFUSED: {why}")
+                }
+            };
+            if args.json {
+                let mut row = step_json(step);
+                row["outcome"] = outcome_word(outcome).into();
+                row["remark"] = words.into();
+                told.push(row);
+                return Ok(());
             }
-        };
-        if args.json {
-            let mut row = step_json(step);
-            row["outcome"] = outcome_word(outcome).into();
-            row["remark"] = words.into();
-            told.push(row);
-            return Ok(());
+            print(&format!("{}\n    {words}\n", step.act()))
+        })?;
+        tried.append(&mut found.steps);
+        looked = look(args.subject.clone(), None)?;
+        found = apply::plan(&looked.findings, &selection);
+        // What was refused is not asked for again.
+        found.steps.retain(|step| tried.iter().all(|done| done.change.knob != step.change.knob));
+        if found.steps.is_empty() {
+            break;
         }
-        print(&format!("{}\n    {words}\n", step.act()))
-    })?;
+    }
     let withheld: BTreeSet<&str> = found.withheld.iter().map(|step| step.item).collect();
     if args.json {
         let document = json!({ "version": 1, "steps": told, "withheld": withheld });
         print(&format!("{document:#}\n"))?;
     } else {
-        let mut text = match found.steps.len() {
+        let mut text = match tried.len() {
             0 => "nothing to change\n".to_owned(),
             all => format!("{} of {all} changes made\n", all - refused),
         };
