@@ -187,7 +187,9 @@ impl Calls {
         line.desk.give(order).map_err(|TooManyOrders| OpenError::Silent)?;
         // From here on the shard counts it down.
         place.keep();
+        let mut unclaimed = Unclaimed { desk: &line.desk, id, claimed: false };
         answered.await.map_err(|_| OpenError::Silent)??;
+        unclaimed.claimed = true;
         Ok(Opened { id, answer })
     }
 
@@ -349,6 +351,22 @@ fn new_id(shard: ShardId) -> CallId {
     CallId::new(shard, random)
 }
 
+/// A call that is being opened: if whoever asked for it goes away, it is ended again.
+struct Unclaimed<'a> {
+    desk: &'a Desk,
+    id: CallId,
+    claimed: bool,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        if !self.claimed {
+            // If the queue is full, the shard gives the call up when no client comes.
+            let _ = self.desk.give(Order::Ask(self.id, Question::HangUp, oneshot::channel().0));
+        }
+    }
+}
+
 /// A place in a shard, given back if the call does not come about.
 struct Place<'a> {
     calls: &'a AtomicU32,
@@ -368,3 +386,6 @@ impl Drop for Place<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

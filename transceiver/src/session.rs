@@ -2,7 +2,7 @@
 //!
 //! It has no socket and no clock. The shard hands it packets and the time, and sends what it gives
 //! to the [`Outlet`]. str0m wants one change at a time, with everything it has to say taken from it
-//! in between; [`Session::drive`] is the only place where that happens.
+//! in between; `drive` is the only place where that happens.
 
 mod media;
 mod path;

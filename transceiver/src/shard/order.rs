@@ -136,7 +136,7 @@ impl Orders {
         Desk { queue: Arc::clone(&self.0), waker, board }
     }
 
-    pub(super) fn take(&self) -> Option<Order> {
+    pub(crate) fn take(&self) -> Option<Order> {
         self.0.pop()
     }
 }
