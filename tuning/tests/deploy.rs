@@ -486,28 +486,38 @@ fn helm_renders_configurations_that_the_programs_take() {
 
 /// An image's file system as a folder, with the program run in it as its user.
 #[test]
-fn a_root_file_system_of_nothing_else_runs_the_relay() {
-    let Some(relay) = built("ringway-relay") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root");
-    let (root, relay) = (root.to_str().unwrap(), relay.to_str().unwrap());
+fn a_root_file_system_of_nothing_else_runs_the_programs() {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: chroot needs root");
         return;
     }
-    let (good, text) = run("deploy/docker/rootfs.sh", &[root, relay]).unwrap();
-    assert!(good, "{text}");
-    let inside = |words: &[&str]| {
-        let mut all = vec!["--userspec=65532:65532", root, "/usr/bin/ringway-relay"];
-        all.extend(words);
-        run("chroot", &all).unwrap()
-    };
-    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
-    let (good, text) = inside(&["--version"]);
-    assert!(good, "{text}");
-    let (good, text) = inside(&["keygen", "/run/ringway/keys.toml"]);
-    assert!(good, "{text}");
-    let (good, text) = inside(&["print-config"]);
-    assert!(good && text.contains("[tunnel]"), "{text}");
+    for name in ["ringway-relay", "ringway-transceiver"] {
+        let Some(program) = built(name) else { continue };
+        let folder = tempfile::tempdir().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), mode).unwrap();
+        let root = folder.path().join("root");
+        let (root, program) = (root.to_str().unwrap(), program.to_str().unwrap());
+        let (good, text) = run("deploy/docker/rootfs.sh", &[root, program]).unwrap();
+        assert!(good, "{text}");
+        let inside = |words: &[&str]| {
+            let inner = format!("/usr/bin/{name}");
+            let all = [&["--userspec=65532:65532", root, &inner], words].concat();
+            run("chroot", &all).unwrap()
+        };
+        let (good, text) = inside(&["--version"]);
+        assert!(good, "{text}");
+        let (good, text) = inside(&["print-config"]);
+        assert!(good && text.contains("[tunnel]"), "{text}");
+    }
+}
+
+/// What the chart's autoscaler counts is what the transceiver exports.
+#[test]
+fn the_autoscaler_counts_what_there_is() {
+    let template = read("deploy/helm/ringway/templates/autoscaling.yaml");
+    let (_, rest) = template.split_once("metric: { name: ").unwrap();
+    let name = rest.split_whitespace().next().unwrap();
+    let row = format!("| `{name}` | gauge |");
+    assert!(read("docs/metrics-transceiver.md").contains(&row), "{name}");
 }
