@@ -3,6 +3,7 @@
 //! One task per call on tokio-uring, some threads. A call sends a numbered frame every 20 ms from a
 //! fixed beat, whether or not anything comes back, and keeps books of what does.
 
+mod beat;
 mod book;
 mod failure;
 pub mod signaling;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_uring::net::UdpSocket;
 
+use super::beat::{Alarm, Beat};
 use super::book::Book;
 use super::failure::Failure;
 use super::signaling::Signaling;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) permission: Permission,
     pub(super) window: RefCell<Measurement>,
     pub(super) clock: Clock,
+    pub(super) beat: Rc<Beat>,
 }
 
 /// Ties the clock of measurements to that of the standard library.
@@ -170,6 +172,7 @@ impl Task {
     async fn talk(&mut self) -> Result<(), Failure> {
         let mut receiving = receive(&self.socket, vec![0; PACKET_BYTES_MAX]);
         let leave = Rc::clone(&self.leave);
+        let alarm = Alarm::new(Rc::clone(&self.shared.beat));
         loop {
             self.handle_events()?;
             self.send_frames()?;
@@ -177,7 +180,7 @@ impl Task {
             if self.is_over(Instant::now())? {
                 return Ok(());
             }
-            let deadline = tokio::time::Instant::from_std(self.deadline());
+            let deadline = self.deadline();
             tokio::select! {
                 biased;
                 (result, buffer) = &mut receiving => {
@@ -186,7 +189,7 @@ impl Task {
                     }
                     receiving = receive(&self.socket, buffer);
                 }
-                () = tokio::time::sleep_until(deadline) => self.tick()?,
+                () = alarm.until(deadline) => self.tick()?,
                 () = leave.bell.notified() => {}
             }
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::{affinity, clock};
 
+use super::beat::Beat;
 use super::signaling::Signaling;
 use super::task::{self, Clock, Leave, Shared};
 use crate::call::Identity;
@@ -53,14 +54,22 @@ impl Worker {
         affinity::precise_sleeps();
         let identity = Identity::generate().context("Failed to make a certificate")?;
         tokio_uring::builder().entries(RING_ENTRIES).start(async {
+            let beat = Rc::new(Beat::new().context("Failed to make a timer")?);
+            let beating = Rc::clone(&beat);
+            let beating = tokio_uring::spawn(async move { beating.run().await });
             let shared = Rc::new(Shared {
                 signaling: self.settings.signaling,
                 identity,
                 permission: self.settings.permission,
                 window: RefCell::new(Measurement::default()),
                 clock: Clock::new(),
+                beat,
             });
-            Supervisor::new(shared, self.share).run(control, windows).await
+            let supervisor = Supervisor::new(shared, self.share);
+            tokio::select! {
+                result = supervisor.run(control, windows) => result,
+                result = beating => result.context("the timer's task panicked")?.context("The timer failed"),
+            }
         })
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(wanted: &Flows) -> anyhow::Result<ExitCode> {
     for index in 0..count {
         let worker = WorkerSettings {
             target,
-            sources: wanted.sources.clone(),
+            sources: wanted.sources,
             flows_max: wanted.flows.div_ceil(count),
             flows: flows::Settings::new(wanted.profile),
             engine: wanted.threads.engine,

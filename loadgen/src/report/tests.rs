@@ -5,8 +5,7 @@ use crate::plan::Step;
 
 /// A story with known figures: `p99_ms` is the slowest hundredth.
 pub(crate) fn story(p99_ms: u64, lost: u64) -> Story {
-    let mut total = Measurement::default();
-    total.counts = Counts {
+    let counts = Counts {
         sent: 1000,
         back: 1000 - lost,
         lost,
@@ -14,6 +13,7 @@ pub(crate) fn story(p99_ms: u64, lost: u64) -> Story {
         connected: 4,
         ..Counts::default()
     };
+    let mut total = Measurement { counts, ..Measurement::default() };
     for index in 0..1000 {
         let latency = if index < 980 { 2_000_000 } else { p99_ms * 1_000_000 };
         record(&mut total.latency.corrected, latency);
