@@ -9,7 +9,9 @@ use relay::core::testing::{
 use relay::core::{
     Command, DropReason, FlowChange, FlowState, FrameVerdict, Reply, Settings, TunnelVerdict,
 };
+use wire::address::Address;
 use wire::hint::SessionTag;
+use wire::tunnel::{About, Content};
 
 #[test]
 fn return_traffic_teaches() {
@@ -170,4 +172,92 @@ fn an_ipv4_shard_that_speaks_first_becomes_a_peer() {
     let verdict = stage.router.on_tunnel(address("10.9.8.6:7002"), &mut forged, stage.now);
     assert!(matches!(verdict, TunnelVerdict::Drop(DropReason::TunnelUnknownKey)));
     assert_eq!(stage.counters().peers, peers + 1);
+}
+
+/// Answers the relay's pings of one shard, as a process of this boot identity.
+fn pong(stage: &mut Stage, shard: Address, about: About) -> Vec<About> {
+    stage.pass_ms(1_000);
+    let mut sent = Vec::new();
+    stage.router.on_tick(stage.now, &mut |to, datagram: &[u8]| sent.push((to, datagram.to_vec())));
+    let mut told = Vec::new();
+    for (to, mut datagram) in sent {
+        let opened = stage.opener(to).open(&mut datagram).unwrap();
+        let Content::Ping(token) = opened.content else { panic!("{:?}", opened.content) };
+        told.push(opened.about);
+        if to == shard {
+            let mut pong = stage.sealer(to).seal_pong_about(token, about).unwrap();
+            let verdict = stage.router.on_tunnel(to, &mut pong, stage.now);
+            assert!(matches!(verdict, TunnelVerdict::Taken));
+        }
+    }
+    told
+}
+
+#[test]
+fn a_shard_that_was_started_anew_loses_its_flows_and_no_others() {
+    let mut stage = Stage::default();
+    let process = |boot| About { boot, draining: false };
+    pong(&mut stage, shard_a(), process(1));
+    stage.assured(source(1), 1);
+    stage.send_check(source(2), Check::of(A, 2)).unwrap();
+    stage.answer_rtp(shard_b(), source(3));
+    stage.send_check(source(3), Check::of(A, 3)).unwrap();
+    for boot in [1, 0, 1] {
+        pong(&mut stage, shard_a(), process(boot));
+        assert!(stage.flow(source(1)).is_some(), "{boot}: the same, or it does not say");
+    }
+    pong(&mut stage, shard_a(), process(2));
+    assert_eq!((stage.flow(source(1)), stage.flow(source(2))), (None, None));
+    let other = stage.flow(source(3)).unwrap();
+    assert_eq!((other.route, other.pending), (B, None));
+    let counters = stage.counters();
+    assert_eq!((counters.peers_restarted, counters.flows_gone), (1, 2));
+    // What such a client sends next makes a new flow, and the shard can say that it is gone.
+    assert_eq!(stage.send_check(source(1), Check::of(A, 1)), Ok(shard_a()));
+}
+
+#[test]
+fn a_replayed_pong_of_an_earlier_process_ends_no_flow() {
+    let mut stage = Stage::default();
+    pong(&mut stage, shard_a(), About { boot: 2, draining: false });
+    stage.assured(source(1), 1);
+    // Authentic, but the answer to no ping that waits for one.
+    let about = About { boot: 1, draining: false };
+    let mut stale = stage.sealer(shard_a()).seal_pong_about(0, about).unwrap();
+    stage.router.on_tunnel(shard_a(), &mut stale, stage.now);
+    assert!(stage.flow(source(1)).is_some());
+}
+
+#[test]
+fn shards_are_told_of_a_drain_at_once() {
+    let mut stage = Stage::default();
+    let shards = pong(&mut stage, shard_a(), About::default());
+    assert!(!shards.is_empty() && shards.iter().all(|about| about.boot != 0 && !about.draining));
+    let missed = stage.counters().pings_missed;
+    for on in [true, false] {
+        stage.router.on_command(Command::Drain(on), stage.now);
+        let mut told = 0;
+        let mut sent = Vec::new();
+        let now = stage.now;
+        stage.router.on_tick(now, &mut |to, datagram: &[u8]| sent.push((to, datagram.to_vec())));
+        for (to, mut datagram) in sent {
+            assert_eq!(stage.opener(to).open(&mut datagram).unwrap().about.draining, on);
+            told += 1;
+        }
+        assert_eq!(told, shards.len(), "every shard, before its next ping is due");
+    }
+    assert_eq!(stage.counters().pings_missed, missed, "a hurried ping makes none a missed one");
+}
+
+#[test]
+fn a_shard_with_many_flows_teaches_no_more_and_is_still_routed_to() {
+    let mut stage = Stage::new(Settings { flows_per_shard_max: 3, ..settings() }, clusters());
+    for last in 1..=5 {
+        stage.answer_rtp(shard_a(), source(last));
+    }
+    stage.answer_rtp(shard_b(), source(9));
+    let counters = stage.counters();
+    assert_eq!((counters.flows_learned, counters.taught_full), (4, 2));
+    assert_eq!(stage.send_check(source(4), Check::of(A, 4)), Ok(shard_a()));
+    assert!(stage.flow(source(4)).is_some());
 }

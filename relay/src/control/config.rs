@@ -149,6 +149,7 @@ impl Schema for Config {
         Key::restart("flows.idle_assured"),
         Key::restart("flows.new_flow_rate"),
         Key::restart("flows.addresses_per_session_max"),
+        Key::restart("flows.per_shard_max"),
         Key::restart("buffers.receive_socket_bytes"),
         Key::restart("buffers.ring_buffers"),
         Key::restart("buffers.buffer_bytes"),

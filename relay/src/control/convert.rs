@@ -26,6 +26,7 @@ pub(super) fn settings(config: &Config) -> Settings {
         new_flow_idle_ms: millis(flows.idle_new),
         new_flow_rate: flows.new_flow_rate,
         session_addresses_max: u8::try_from(flows.addresses_per_session_max).unwrap_or(u8::MAX),
+        flows_per_shard_max: flows.per_shard_max,
         tunnel_datagram_bytes: config.tunnel.mtu,
         packet_bytes_max: packet_bytes_max(config),
         ..Settings::default()

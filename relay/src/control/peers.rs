@@ -105,6 +105,7 @@ pub(super) mod tests {
             round_trip_us,
             pings_missed: 0,
             flows: 5,
+            draining: false,
         }
     }
 

@@ -106,6 +106,8 @@ pub struct PeerInfo {
     pub pings_missed: u16,
     /// Flows that go, or may soon go, to it.
     pub flows: u32,
+    /// It takes no new sessions, it says.
+    pub draining: bool,
 }
 
 /// What would become of a packet.
@@ -132,7 +134,10 @@ impl Router {
                 Err(error) => Reply::Refused(error),
             },
             Command::Drain(on) => {
-                self.draining = on;
+                if std::mem::replace(&mut self.draining, on) != on {
+                    // Shards are told with the next ping, and that at once.
+                    self.peers.hurry_pings();
+                }
                 Reply::Done
             }
             Command::Flow(listener, address) => {
@@ -264,6 +269,7 @@ impl Router {
             round_trip_us: peer.health.round_trip_us(),
             pings_missed: peer.health.missed(),
             flows: peer.flows,
+            draining: peer.draining,
         };
         self.peers.iter().map(show).collect()
     }

@@ -170,6 +170,11 @@ counters! {
     assured_full: Counter = "relay_flows_assured_full_total",
     /// Packets of shards to unknown clients that taught nothing, because too many did before.
     learning_limited: Counter = "relay_flows_learning_limited_total",
+    /// Packets of shards to unknown clients that taught nothing, because so many flows go to that
+    /// shard already.
+    taught_full: Counter = "relay_flows_taught_full_total",
+    /// Times that a shard's process was found to be another one than before.
+    peers_restarted: Counter = "relay_peers_restarted_total",
     /// Shards of `ipv4` clusters that came to be known.
     peers_added: Counter = "relay_peers_added_total",
     /// Shards of `ipv4` clusters that were unused and forgotten.

@@ -15,7 +15,7 @@ use super::router::{Freed, Router};
 use wire::address::Address;
 use wire::demux::PacketClass;
 use wire::frame::{Client, Frame, Frames, ListenerId, Transport};
-use wire::tunnel::{Content, ECHO_BYTES};
+use wire::tunnel::{About, Content, Datagram, ECHO_BYTES};
 
 /// What the worker is to do with a tunnel datagram.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ impl Router {
                 Target::Unknown(route, source)
             }
         };
-        let content = self.opener.open(datagram)?.content;
+        let Datagram { content, about, .. } = self.opener.open(datagram)?;
         let peer = self.peer_of(target, now)?;
         Ok(match content {
             Content::Data(frames) => TunnelVerdict::Frames(peer, frames),
@@ -86,19 +86,45 @@ impl Router {
             }
             Content::Ping(token) => {
                 self.counters.pings_received += 1;
-                let pong = self.legs.pong(peer, token, &self.keyring);
+                let pong = self.legs.pong(peer, token, self.about(), &self.keyring);
                 let (to, pong) = pong.ok_or(DropReason::TunnelCounterExhausted)?;
                 TunnelVerdict::Pong(to, pong)
             }
             Content::Pong(token) => {
                 let health = self.peers.peer_mut(peer).map(|peer| &mut peer.health);
                 match health.map(|health| health.ponged(token, now.monotonic_us)) {
-                    Some(Pong::Timely) => self.counters.pongs_received += 1,
+                    Some(Pong::Timely) => {
+                        self.counters.pongs_received += 1;
+                        self.hear_about(peer, about, now);
+                    }
                     Some(Pong::Stale) | None => self.counters.pongs_stale += 1,
                 }
                 TunnelVerdict::Taken
             }
         })
+    }
+
+    /// A shard that was started anew knows no session of the one before: its flows lead nowhere. At
+    /// most once for each of our pings, because all flows are looked at.
+    fn hear_about(&mut self, index: PeerIndex, about: About, now: Now) {
+        let Some(peer) = self.peers.peer_mut(index) else { return };
+        peer.draining = about.draining;
+        if about.boot == 0 {
+            return;
+        }
+        let before = std::mem::replace(&mut peer.boot, about.boot);
+        if before == 0 || before == about.boot {
+            return;
+        }
+        self.counters.peers_restarted += 1;
+        for slot in (0..self.flows.slots()).map(FlowSlot) {
+            let Some(flow) = self.flows.at(slot) else { continue };
+            if flow.route() == index {
+                self.free(slot, Freed::Gone, now);
+            } else if flow.pending().is_some_and(|pending| pending.route == index) {
+                self.set_pending(slot, None, now);
+            }
+        }
     }
 
     /// One frame of an authentic datagram from `peer`.
@@ -197,13 +223,19 @@ impl Router {
     /// learns its flows again. What teaches is media or DTLS, which a shard sends only where a
     /// session is. An answer to a check teaches nothing: checks pass also under flood, when no
     /// flows are to be made, and their answers would make them all the same. And no more is learned
-    /// in the long run than new flows are made, so no session can fill the table by roaming.
+    /// in the long run than new flows are made, so no session can fill the table by roaming; and a shard to which so many flows
+    /// go already teaches no more, so none can fill it by lying.
     fn learn_client(&mut self, peer: PeerIndex, client: &Client, class: PacketClass, now: Now) {
         match class {
             PacketClass::Dtls | PacketClass::Rtp | PacketClass::Rtcp => {}
             PacketClass::Stun | PacketClass::Other => return,
         }
         if self.draining {
+            return;
+        }
+        let taught = self.peers.peer(peer).map_or(0, |peer| peer.flows);
+        if taught >= self.settings.flows_per_shard_max {
+            self.counters.taught_full += 1;
             return;
         }
         if !self.learning.take(now.monotonic_us) {

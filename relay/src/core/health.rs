@@ -8,6 +8,8 @@ pub(super) struct Health {
     /// The latest ping: its token, which is the time it left, and whether it was answered.
     ping_us: Option<u64>,
     answered: bool,
+    /// There is something to tell: do not wait for the next ping's time.
+    hurried: bool,
     /// Unanswered pings in a row.
     missed: u16,
     /// The time of the latest pong in time.
@@ -27,18 +29,26 @@ pub(super) enum Pong {
 impl Health {
     /// Whether it is time for a ping.
     pub(super) fn ping_is_due(&self, now_us: u64) -> bool {
-        self.ping_us.is_none_or(|ping_us| now_us.saturating_sub(ping_us) >= PING_INTERVAL_US)
+        self.hurried
+            || self.ping_us.is_none_or(|ping_us| now_us.saturating_sub(ping_us) >= PING_INTERVAL_US)
     }
 
     /// Notes that a ping leaves now; its token is `now_us`. Says whether the one before was missed.
     pub(super) fn pinged(&mut self, now_us: u64) -> bool {
-        let missed = self.ping_us.is_some() && !self.answered;
+        // One that a hurried ping overtakes had no time to be answered.
+        let missed = self.ping_us.is_some() && !self.answered && !self.hurried;
+        self.hurried = false;
         if missed {
             self.missed = self.missed.saturating_add(1);
         }
         self.ping_us = Some(now_us);
         self.answered = false;
         missed
+    }
+
+    /// Has the next ping leave at once.
+    pub(super) const fn hurry(&mut self) {
+        self.hurried = true;
     }
 
     /// Takes a pong. Only the latest ping's token counts, so neither a late nor a repeated pong

@@ -10,7 +10,7 @@ use super::peers::PeerIndex;
 use wire::address::Address;
 use wire::frame::Client;
 use wire::keyring::Keyring;
-use wire::tunnel::{AppendError, Bundle, Direction, ECHO_BYTES, Sealer, SenderId};
+use wire::tunnel::{About, AppendError, Bundle, Direction, ECHO_BYTES, Sealer, SenderId};
 
 /// Fills bytes from a secure random source.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -130,9 +130,10 @@ impl Legs {
         &mut self,
         peer: PeerIndex,
         token: u64,
+        about: About,
         keyring: &Keyring,
     ) -> Option<(Address, [u8; ECHO_BYTES])> {
-        self.echo(peer, keyring, |sealer| sealer.seal_ping(token).ok())
+        self.echo(peer, keyring, |sealer| sealer.seal_ping_about(token, about).ok())
     }
 
     /// The answer to a peer's ping.
@@ -140,9 +141,10 @@ impl Legs {
         &mut self,
         peer: PeerIndex,
         token: u64,
+        about: About,
         keyring: &Keyring,
     ) -> Option<(Address, [u8; ECHO_BYTES])> {
-        self.echo(peer, keyring, |sealer| sealer.seal_pong(token).ok())
+        self.echo(peer, keyring, |sealer| sealer.seal_pong_about(token, about).ok())
     }
 
     fn echo(

@@ -21,6 +21,8 @@ pub const FLOW_IDLE_MS_MAX: u32 = 3_600_000;
 pub const NEW_FLOW_RATE_DEFAULT: u32 = 10_000;
 /// Client addresses of one session.
 pub const SESSION_ADDRESSES_DEFAULT: u8 = 8;
+/// Flows of one shard, for each worker, above which it teaches no more: some times what a shard holds.
+pub const FLOWS_PER_SHARD_DEFAULT: u32 = 16_384;
 /// How long the route of an assured flow must have been silent before another shard may take over.
 pub const ROUTE_SILENT_MS: u32 = 5_000;
 

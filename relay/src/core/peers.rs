@@ -35,6 +35,10 @@ pub(super) struct Peer {
     /// When it was last needed.
     pub(super) used_us: u64,
     pub(super) health: Health,
+    /// Which start of the shard's process it is; zero if it does not say.
+    pub(super) boot: u64,
+    /// It takes no new sessions, it says.
+    pub(super) draining: bool,
 }
 
 /// All peers.
@@ -78,6 +82,13 @@ impl Peers {
     #[inline]
     pub(super) fn peer_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
         self.slots.get_mut(index.position())?.as_mut()
+    }
+
+    /// Has all of them pinged as soon as time passes.
+    pub(super) fn hurry_pings(&mut self) {
+        for peer in self.slots.iter_mut().flatten() {
+            peer.health.hurry();
+        }
     }
 
     /// How many there are.
@@ -161,6 +172,12 @@ impl Peers {
 }
 
 impl Peer {
+    /// A peer with which nothing has happened yet.
+    pub(super) fn new(route: Route, address: Address, listed: bool, used_us: u64) -> Self {
+        let health = Health::default();
+        Self { route, address, listed, flows: 0, used_us, health, boot: 0, draining: false }
+    }
+
     /// Whether nobody would miss it.
     pub(super) const fn is_unused(&self, now_us: u64, idle_us: u64) -> bool {
         !self.listed && self.flows == 0 && now_us.saturating_sub(self.used_us) >= idle_us
@@ -176,7 +193,7 @@ mod tests {
         let shard = ShardId(0);
         let route = Route { cluster: ClusterId(0), transceiver: TransceiverId(0), shard };
         let address = Address::new([10, 0, 0, 1].into(), port);
-        Peer { route, address, listed, flows: 0, used_us: 0, health: Health::default() }
+        Peer::new(route, address, listed, 0)
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::decide::Target;
 use super::drop_reason::DropReason;
 use super::events::{EventQueue, FlowChange};
 use super::flow::{Flow, FlowSlot, FlowState, FlowTable, Session};
-use super::health::Health;
 use super::legs::{Departure, Legs, Random};
 use super::limits;
 use super::now::Now;
@@ -18,7 +17,7 @@ use std::sync::Arc;
 use wire::address::Address;
 use wire::frame::Client;
 use wire::keyring::Keyring;
-use wire::tunnel::{Direction, Opener};
+use wire::tunnel::{About, Direction, Opener};
 
 /// Decides what becomes of every packet of one worker.
 pub struct Router {
@@ -33,6 +32,8 @@ pub struct Router {
     /// Flows learned from shards: a whole table at once after a start, then as many as new flows.
     pub(super) learning: TokenBucket,
     pub(super) draining: bool,
+    /// Tells this router from that of another start, to shards.
+    boot: u64,
     pub(super) changes: EventQueue<FlowChange>,
     pub(super) misses: EventQueue<Client>,
     pub(super) counters: Counters,
@@ -67,6 +68,8 @@ impl Router {
         if listed > usize::from(settings.peers_max) {
             return Err(ClustersError::TooManyShards(listed, settings.peers_max).into());
         }
+        let mut boot = [0; 8];
+        random(&mut boot);
         let senders_max = usize::from(settings.peers_max) * limits::SENDERS_PER_PEER;
         let mut router = Self {
             flows: FlowTable::new(settings.flows_max, settings.new_flows_max, &mut *random),
@@ -85,6 +88,8 @@ impl Router {
             ),
             learning: TokenBucket::new(settings.new_flow_rate, settings.flows_max),
             draining: false,
+            // Zero would say nothing.
+            boot: u64::from_ne_bytes(boot).max(1),
             changes: EventQueue::new(limits::CHANGE_EVENTS_MAX),
             misses: EventQueue::new(limits::MISS_EVENTS_MAX),
             counters: Counters::new(),
@@ -155,6 +160,16 @@ impl Router {
         self.counters.peers = self.peers.len() as u64;
         self.counters.draining = self.draining.into();
         &self.counters
+    }
+
+    /// How many changes of flows were lost because nobody took them.
+    pub const fn changes_lost(&self) -> u64 {
+        self.counters.change_events_lost
+    }
+
+    /// What pings and pongs say of this relay.
+    pub(super) const fn about(&self) -> About {
+        About { boot: self.boot, draining: self.draining }
     }
 
     /// Whether no new flows are taken.
@@ -247,8 +262,7 @@ impl Router {
         listed: bool,
         used_us: u64,
     ) -> Option<PeerIndex> {
-        let health = Health::default();
-        let peer = self.peers.add(Peer { route, address, listed, flows: 0, used_us, health })?;
+        let peer = self.peers.add(Peer::new(route, address, listed, used_us))?;
         self.legs.connect(peer, address, &self.keyring);
         Some(peer)
     }

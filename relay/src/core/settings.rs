@@ -73,6 +73,9 @@ pub struct Settings {
     pub new_flow_rate: u32,
     /// Client addresses that one session may have.
     pub session_addresses_max: u8,
+    /// Flows that a shard has without having been chosen by a hint: when so many go to it, it
+    /// teaches no more.
+    pub flows_per_shard_max: u32,
     /// Room for peers.
     pub peers_max: u16,
     /// A tunnel datagram is closed at this length.
@@ -94,6 +97,7 @@ impl Default for Settings {
             new_flow_idle_ms: limits::NEW_FLOW_IDLE_MS_DEFAULT,
             new_flow_rate: limits::NEW_FLOW_RATE_DEFAULT,
             session_addresses_max: limits::SESSION_ADDRESSES_DEFAULT,
+            flows_per_shard_max: limits::FLOWS_PER_SHARD_DEFAULT,
             peers_max: limits::PEERS_DEFAULT,
             tunnel_datagram_bytes: limits::TUNNEL_DATAGRAM_BYTES_DEFAULT,
             packet_bytes_max: limits::PACKET_BYTES_DEFAULT,
@@ -124,7 +128,7 @@ impl Settings {
     /// Checks every number against its limits.
     pub(super) fn check(&self) -> Result<(), SetupError> {
         let listeners = self.listeners.len() as u64;
-        let checks: [(&'static str, u64, RangeInclusive<u64>); 11] = [
+        let checks: [(&'static str, u64, RangeInclusive<u64>); 12] = [
             ("listeners", listeners, 1..=limits::LISTENERS_MAX as u64),
             ("flows_max", self.flows_max.into(), 1..=limits::FLOWS_MAX.into()),
             ("new_flows_max", self.new_flows_max.into(), 1..=limits::NEW_FLOWS_MAX.into()),
@@ -132,6 +136,7 @@ impl Settings {
             ("new_flow_idle_ms", self.new_flow_idle_ms.into(), 1..=limits::FLOW_IDLE_MS_MAX.into()),
             ("new_flow_rate", self.new_flow_rate.into(), 0..=u32::MAX.into()),
             ("session_addresses_max", self.session_addresses_max.into(), 1..=u8::MAX.into()),
+            ("flows_per_shard_max", self.flows_per_shard_max.into(), 1..=limits::FLOWS_MAX.into()),
             ("peers_max", self.peers_max.into(), 1..=limits::PEERS_MAX.into()),
             (
                 "tunnel_datagram_bytes",

@@ -34,6 +34,7 @@ impl Router {
     }
 
     fn visit(&mut self, index: PeerIndex, now: Now, send: &mut impl FnMut(Address, &[u8])) {
+        let about = self.about();
         let Some(peer) = self.peers.peer_mut(index) else { return };
         if peer.is_unused(now.monotonic_us, PEER_IDLE_US) && self.legs.is_idle(index) {
             return self.drop_peer(index);
@@ -41,7 +42,8 @@ impl Router {
         if peer.health.ping_is_due(now.monotonic_us) {
             self.counters.pings_missed += u64::from(peer.health.pinged(now.monotonic_us));
             self.counters.pings_sent += 1;
-            if let Some((to, ping)) = self.legs.ping(index, now.monotonic_us, &self.keyring) {
+            if let Some((to, ping)) = self.legs.ping(index, now.monotonic_us, about, &self.keyring)
+            {
                 send(to, &ping);
             }
         }

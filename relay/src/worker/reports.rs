@@ -27,13 +27,20 @@ pub struct Reports {
     queue: Arc<ArrayQueue<Report>>,
     /// Changes that did not fit: what control knows of this worker's flows is not all any more.
     lost: Arc<AtomicU64>,
+    /// The same, in the router's own queue.
+    lost_before: Arc<AtomicU64>,
     told: Arc<Notify>,
 }
 
 impl Reports {
     /// An empty queue, that tells of what comes into it.
     pub fn new(told: Arc<Notify>) -> Self {
-        Self { queue: Arc::new(ArrayQueue::new(QUEUE_REPORTS_MAX)), lost: Arc::default(), told }
+        Self {
+            queue: Arc::new(ArrayQueue::new(QUEUE_REPORTS_MAX)),
+            lost: Arc::default(),
+            lost_before: Arc::default(),
+            told,
+        }
     }
 
     /// Takes the oldest.
@@ -43,7 +50,7 @@ impl Reports {
 
     /// How many changes were lost so far.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.load(Ordering::Relaxed) + self.lost_before.load(Ordering::Relaxed)
     }
 
     /// Passes on what the router has to tell. Allocates nothing, and never waits.
@@ -61,6 +68,7 @@ impl Reports {
             let _ = self.queue.push(Report::Miss(client));
         }
         if any {
+            self.lost_before.store(router.changes_lost(), Ordering::Relaxed);
             self.told.notify_one();
         }
     }

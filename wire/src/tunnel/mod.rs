@@ -7,7 +7,8 @@
 //! +---------------+--------+-----------+---------+- - - - - - - - -+-----+
 //! └──────────── header: authenticated ───────────┘                  16 bytes
 //!
-//! content of data: frames · of gone: frames without payload · of ping, pong: a token of 8 bytes
+//! content of data: frames · of gone: frames without payload
+//! content of ping, pong: token (8) · boot identity of the sender (8) · its state (1): 1 is draining
 //! ```
 //!
 //! # Why a nonce never repeats under a key
@@ -27,6 +28,7 @@
 //! tag that verifies makes a sender known. What the header says is authenticated as additional
 //! data.
 
+mod about;
 mod bundle;
 mod open;
 mod replay;
@@ -34,6 +36,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use about::{ABOUT_BYTES, About};
 pub use bundle::{AppendError, Bundle};
 pub use open::{Content, Datagram, OpenError, Opener};
 pub use replay::WINDOW_DATAGRAMS;

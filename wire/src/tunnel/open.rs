@@ -1,7 +1,9 @@
 //! The receiving end of the tunnel: opens what any sender with an accepted secret has sealed.
 
 use super::replay::{Freshness, ReplayWindow};
-use super::{Direction, HEADER_BYTES, Kind, OVERHEAD_BYTES, SenderId, TunnelKeyId, VERSION, nonce};
+use super::{
+    About, Direction, HEADER_BYTES, Kind, OVERHEAD_BYTES, SenderId, TunnelKeyId, VERSION, nonce,
+};
 use crate::frame::{FrameError, Frames};
 use crate::keyring::{Keyring, TunnelEntry};
 use aws_lc_rs::aead::{Aad, LessSafeKey};
@@ -30,6 +32,8 @@ pub struct Datagram<'a> {
     pub first_contact: bool,
     /// What it says.
     pub content: Content<'a>,
+    /// What a ping or pong says of its sender; of any other kind, nothing.
+    pub about: About,
 }
 
 /// Why a datagram was not taken.
@@ -56,7 +60,7 @@ pub enum OpenError {
     /// So far behind the sender's newest that nobody knows whether it was taken before.
     #[error("too old to tell from a replay")]
     TooOld,
-    /// Authentic, but the token of a ping or pong has the wrong length.
+    /// Authentic, but the content of a ping or pong has the wrong length.
     #[error("malformed ping or pong")]
     MalformedEcho,
     /// Authentic, but not a list of frames.
@@ -136,10 +140,14 @@ impl Opener {
         let content = match kind {
             Kind::Data => Content::Data(frames(content, true)?),
             Kind::Gone => Content::Gone(frames(content, false)?),
-            Kind::Ping => Content::Ping(token(content)?),
-            Kind::Pong => Content::Pong(token(content)?),
+            Kind::Ping | Kind::Pong => {
+                let (token, about) = echo(content)?;
+                let content =
+                    if kind == Kind::Ping { Content::Ping(token) } else { Content::Pong(token) };
+                return Ok(Datagram { sender, first_contact, content, about });
+            }
         };
-        Ok(Datagram { sender, first_contact, content })
+        Ok(Datagram { sender, first_contact, content, about: About::default() })
     }
 
     /// Decrypts in place if the datagram is authentic and fresh, and remembers that it came.
@@ -197,6 +205,8 @@ fn frames(content: &[u8], payloads: bool) -> Result<Frames<'_>, OpenError> {
     Frames::check(content, payloads).map_err(OpenError::MalformedFrames)
 }
 
-fn token(content: &[u8]) -> Result<u64, OpenError> {
-    content.try_into().map(u64::from_be_bytes).map_err(|_| OpenError::MalformedEcho)
+fn echo(content: &[u8]) -> Result<(u64, About), OpenError> {
+    let (token, about) = content.split_first_chunk::<8>().ok_or(OpenError::MalformedEcho)?;
+    let about = about.try_into().map_err(|_| OpenError::MalformedEcho)?;
+    Ok((u64::from_be_bytes(*token), About::from_bytes(about)))
 }

@@ -1,14 +1,15 @@
 //! The sending end of a leg.
 
 use super::{
-    Bundle, COUNTER_MAX, Direction, HEADER_BYTES, Kind, SenderId, TAG_BYTES, TunnelKeyId,
-    TunnelSecret, nonce,
+    ABOUT_BYTES, About, Bundle, COUNTER_MAX, Direction, HEADER_BYTES, Kind, SenderId, TAG_BYTES,
+    TunnelKeyId, TunnelSecret, nonce,
 };
 use aws_lc_rs::aead::{Aad, LessSafeKey};
 use thiserror::Error;
 
 /// Bytes of a `ping` or `pong` datagram.
-pub const ECHO_BYTES: usize = HEADER_BYTES + 8 + TAG_BYTES;
+pub const ECHO_BYTES: usize = HEADER_BYTES + ECHO_CONTENT_BYTES + TAG_BYTES;
+pub(super) const ECHO_CONTENT_BYTES: usize = 8 + ABOUT_BYTES;
 
 /// The sealer has used up all 2^48 counters (at a million datagrams a second: after nine years). A
 /// new one, with a new sender id, can go on.
@@ -57,20 +58,46 @@ impl Sealer {
         self.seal_bundle(Kind::Gone, bundle)
     }
 
-    /// A `ping` with a token of the caller's choice.
+    /// A `ping` with a token of the caller's choice, that says nothing of its sender.
     pub fn seal_ping(&mut self, token: u64) -> Result<[u8; ECHO_BYTES], CounterExhausted> {
-        self.seal_echo(Kind::Ping, token)
+        self.seal_ping_about(token, About::default())
     }
 
-    /// The answer to a `ping`, with its token.
+    /// A `ping` that says who asks.
+    pub fn seal_ping_about(
+        &mut self,
+        token: u64,
+        about: About,
+    ) -> Result<[u8; ECHO_BYTES], CounterExhausted> {
+        self.seal_echo(Kind::Ping, token, about)
+    }
+
+    /// The answer to a `ping`, with its token, that says nothing of its sender.
     pub fn seal_pong(&mut self, token: u64) -> Result<[u8; ECHO_BYTES], CounterExhausted> {
-        self.seal_echo(Kind::Pong, token)
+        self.seal_pong_about(token, About::default())
     }
 
-    fn seal_echo(&mut self, kind: Kind, token: u64) -> Result<[u8; ECHO_BYTES], CounterExhausted> {
+    /// The answer to a `ping`, that says who answers.
+    pub fn seal_pong_about(
+        &mut self,
+        token: u64,
+        about: About,
+    ) -> Result<[u8; ECHO_BYTES], CounterExhausted> {
+        self.seal_echo(Kind::Pong, token, about)
+    }
+
+    fn seal_echo(
+        &mut self,
+        kind: Kind,
+        token: u64,
+        about: About,
+    ) -> Result<[u8; ECHO_BYTES], CounterExhausted> {
         let mut datagram = [0; ECHO_BYTES];
-        datagram[HEADER_BYTES..HEADER_BYTES + 8].copy_from_slice(&token.to_be_bytes());
-        self.seal_in_place(kind.first_byte(), &mut datagram, HEADER_BYTES + 8)?;
+        let content = &mut datagram[HEADER_BYTES..][..ECHO_CONTENT_BYTES];
+        content[..8].copy_from_slice(&token.to_be_bytes());
+        content[8..].copy_from_slice(&about.to_bytes());
+        let end = HEADER_BYTES + ECHO_CONTENT_BYTES;
+        self.seal_in_place(kind.first_byte(), &mut datagram, end)?;
         Ok(datagram)
     }
 

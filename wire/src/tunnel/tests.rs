@@ -66,6 +66,12 @@ fn every_kind_arrives_as_what_it_is() {
     let mut pong = sealer.seal_pong(1).unwrap();
     assert!(matches!(opener.open(&mut pong).unwrap().content, Content::Pong(1)));
 
+    let about = About { boot: 77, draining: true };
+    let mut ping = sealer.seal_ping_about(2, about).unwrap();
+    assert_eq!(opener.open(&mut ping).unwrap().about, about);
+    let mut pong = sealer.seal_pong_about(2, about).unwrap();
+    assert_eq!(opener.open(&mut pong).unwrap().about, about);
+
     let mut bundle = Bundle::new(1472, 0);
     bundle.append(&client(1), b"").unwrap();
     bundle.append(&client(2), b"").unwrap();
@@ -248,7 +254,8 @@ fn authentic_nonsense_is_refused_whole() {
             OpenError::MalformedFrames(FrameError::PayloadPresence),
         ),
         ("a ping of seven bytes", Kind::Ping, b"1234567", OpenError::MalformedEcho),
-        ("a pong of nine bytes", Kind::Pong, b"123456789", OpenError::MalformedEcho),
+        ("a ping of a token alone", Kind::Ping, b"12345678", OpenError::MalformedEcho),
+        ("a pong one too long", Kind::Pong, b"123456789012345678", OpenError::MalformedEcho),
     ] {
         let mut sealer = sealer(7);
         let mut datagram = vec![0; OVERHEAD_BYTES + content.len()];

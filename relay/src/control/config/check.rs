@@ -128,6 +128,7 @@ fn flows(config: &Config, problems: &mut Problems<'_>) {
         );
     }
     problems.range("flows.new_flow_rate", flows.new_flow_rate, 1, NEW_FLOW_RATE_MAX);
+    problems.range("flows.per_shard_max", flows.per_shard_max, 1, FLOWS_PER_WORKER_MAX);
     problems.range(
         "flows.addresses_per_session_max",
         flows.addresses_per_session_max,

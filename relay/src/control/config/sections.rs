@@ -50,6 +50,8 @@ pub struct Flows {
     pub new_flow_rate: u32,
     /// Client addresses that one session may come from.
     pub addresses_per_session_max: u16,
+    /// Flows of one shard, for each worker, above which it teaches no more.
+    pub per_shard_max: u32,
 }
 
 impl Default for Flows {
@@ -61,6 +63,7 @@ impl Default for Flows {
             idle_assured: Duration::from_mins(1),
             new_flow_rate: 10_000,
             addresses_per_session_max: 8,
+            per_shard_max: 1 << 14,
         }
     }
 }
