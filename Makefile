@@ -68,6 +68,11 @@ bench-forwarding: setup ## CPU per packet of the relay against naive forwarders,
 	target/release/bench-forwarding run
 	target/release/bench-forwarding spoof
 
+.PHONY: bench-calls
+bench-calls: setup ## how long a call takes to come about, and its CPU, in namespaces (root)
+	$(CARGO) run --locked --release -q -p ringway-e2e --example bench-calls > $(RESULTS)-calls.md
+	@cat $(RESULTS)-calls.md; echo "Report: $(RESULTS)-calls.md"
+
 .PHONY: demo
 demo: ## relay, transceiver and a page to talk to, on this machine (ADVERTISE=address for other devices)
 	@scripts/demo.sh

@@ -67,6 +67,17 @@ impl Process {
         (self.child.stdin.take().unwrap(), self.child.stdout.take().unwrap())
     }
 
+    /// CPU time of all its threads so far, as the scheduler accounts for it.
+    pub fn cpu_time(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let of = |task: fs::DirEntry| {
+            // A thread may just have ended.
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            text.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+        };
+        Duration::from_nanos(tasks.flatten().map(of).sum())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
@@ -82,6 +93,12 @@ impl Process {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} has ended: {status}", self.name);
         }
+    }
+
+    /// Ends it without asking, at once.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for its end.

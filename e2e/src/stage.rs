@@ -57,6 +57,10 @@ address = "10.78.2.2"
 [signaling]
 listen = "127.0.0.1:8080"
 open = true
+[rates]
+# Everybody has the same address here.
+address_per_second = 10_000
+address_burst = 10_000
 [admin]
 socket = "FOLDER/transceiver.sock"
 [http]
@@ -138,6 +142,14 @@ impl Stage {
             Program::Relay => &mut self.relay,
             Program::Transceiver => &mut self.transceiver,
         }
+    }
+
+    /// Kills the relay without a word, and starts it again.
+    pub fn restart_relay(&mut self) {
+        self.relay.kill();
+        self.relay =
+            start(&self.hosts.relay, "relay", &programs::relay(), RELAY, self.folder.path());
+        self.wait_until_ready(Program::Relay);
     }
 
     /// A client of this kind, asking for this backend; `None` if it is not installed.

@@ -2,7 +2,7 @@
 //! counts every frame it sends, and can send what no client would.
 
 use crate::stage::Stage;
-use loadgen::call::{Call, Event, FRAME_INTERVAL};
+use loadgen::call::{Call, Event, FRAME_INTERVAL, Identity};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -39,12 +39,45 @@ impl Stray {
     }
 }
 
+/// How long a call took to come about, from the moment its offer was posted.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// The answer was here.
+    pub answered: Duration,
+    /// ICE and DTLS were done.
+    pub connected: Duration,
+    /// The first frame had come back.
+    pub first_audio: Duration,
+}
+
 impl Talker {
     /// Calls the echo, and returns when frames can be sent.
     pub fn call(stage: &Stage) -> Self {
         let (call, offer) = Call::new(Instant::now()).unwrap();
+        Self::connect(stage, call, &offer).0
+    }
+
+    /// Calls the echo and speaks until it is heard; returns how long that took.
+    pub fn set_up(stage: &Stage, identity: &Identity) -> (Self, Setup) {
+        let (call, offer) = Call::with_identity(identity, Instant::now()).unwrap();
+        let posted = Instant::now();
+        let (mut talker, answered) = Self::connect(stage, call, &offer);
+        let connected = posted.elapsed();
+        while talker.missing.len() as u64 == talker.next_frame {
+            assert!(posted.elapsed() < CONNECT_PATIENCE, "nothing comes back");
+            talker.speak();
+            let next = Instant::now() + FRAME_INTERVAL;
+            let sent = talker.missing.len();
+            talker.run_until(next, |talker| talker.missing.len() < sent);
+        }
+        let first_audio = posted.elapsed();
+        (talker, Setup { answered: answered - posted, connected, first_audio })
+    }
+
+    fn connect(stage: &Stage, call: Call, offer: &str) -> (Self, Instant) {
         let kind = [("Content-Type", "application/sdp")];
         let answer = stage.signal("POST", "/v1/realtime/calls", &kind, offer.as_bytes());
+        let answered = Instant::now();
         assert_eq!(answer.status, 201, "{}", answer.body);
         let id = answer.header("Location").unwrap().rsplit('/').next().unwrap().to_owned();
         let socket = stage.hosts.client.run(|| UdpSocket::bind("10.78.1.2:0").unwrap());
@@ -52,11 +85,11 @@ impl Talker {
         let (missing, events) = (BTreeSet::new(), Vec::new());
         let mut talker = Self { id, call, socket, relay, next_frame: 0, missing, events };
         talker.call.accept_answer(&answer.body, Instant::now()).unwrap();
-        talker.run_until(Instant::now() + CONNECT_PATIENCE, |events| {
-            events.contains(&Event::Connected)
+        talker.run_until(Instant::now() + CONNECT_PATIENCE, |talker| {
+            talker.events.contains(&Event::Connected)
         });
         assert!(talker.events.contains(&Event::Connected), "no connection: {:?}", talker.events);
-        talker
+        (talker, answered)
     }
 
     /// The call's name.
@@ -70,13 +103,17 @@ impl Talker {
         let mut due = Instant::now();
         while due < end {
             self.run_until(due, |_| false);
-            let now = Instant::now();
-            assert!(self.call.send_frame(self.next_frame, now).unwrap(), "the call cannot send");
-            self.missing.insert(self.next_frame);
-            self.next_frame += 1;
+            self.speak();
             due += FRAME_INTERVAL;
         }
         self.run_until(Instant::now() + TAIL, |_| false);
+    }
+
+    fn speak(&mut self) {
+        let sent = self.call.send_frame(self.next_frame, Instant::now()).unwrap();
+        assert!(sent, "the call cannot send");
+        self.missing.insert(self.next_frame);
+        self.next_frame += 1;
     }
 
     /// Frames sent.
@@ -99,12 +136,14 @@ impl Talker {
     pub fn hang_up(&mut self, stage: &Stage) {
         let path = format!("/v1/realtime/calls/{}/hangup", self.id);
         assert_eq!(stage.signal("POST", &path, &[], b"").status, 200);
-        self.run_until(Instant::now() + CONNECT_PATIENCE, |events| events.contains(&Event::Closed));
+        self.run_until(Instant::now() + CONNECT_PATIENCE, |talker| {
+            talker.events.contains(&Event::Closed)
+        });
         assert!(self.events.contains(&Event::Closed), "not told of the end: {:?}", self.events);
     }
 
     /// Sends and receives until a time, or until enough has happened.
-    fn run_until(&mut self, end: Instant, enough: impl Fn(&[Event]) -> bool) {
+    fn run_until(&mut self, end: Instant, enough: impl Fn(&Self) -> bool) {
         let mut packet = [0; PACKET_BYTES_MAX];
         loop {
             let now = Instant::now();
@@ -123,7 +162,7 @@ impl Talker {
                     event => self.events.push(event),
                 }
             }
-            if now >= end || enough(&self.events) {
+            if now >= end || enough(self) {
                 return;
             }
             let wake = self.call.deadline().min(end);
