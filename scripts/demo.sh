@@ -280,8 +280,13 @@ tries=0
 until ready; do
     check
     tries=$((tries + 1))
-    [ "$tries" -lt 150 ] ||
-        die "relay and transceiver are not ready after 15 s; their logs are in $dir. Is UDP on 127.0.0.1 filtered?"
+    if [ "$tries" -ge 300 ]; then
+        complain "relay and transceiver are not ready after 30 s. Is UDP on 127.0.0.1 filtered? The ends of their logs:"
+        for log in "$dir/relay.log" "$dir/transceiver.log"; do
+            tail -n 4 "$log" | sed 's/^/    /' >&2
+        done
+        exit 1
+    fi
     sleep 0.1
 done
 
