@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use crate::cases::Direction;
-use crate::forwarder::{self, HEADER_BYTES};
-use crate::payload;
-use crate::plan::PAYLOAD_BYTES;
 use crate::rig::Side;
-use crate::sessions::{LegCounters, Sessions};
+use crate::traffic::PAYLOAD_BYTES;
+use kit::forwarder::{self, HEADER_BYTES};
+use kit::payload;
+use kit::sessions::{LegCounters, Sessions};
 
 /// Header and tag around a tunnel datagram's content, and the header of a frame of an IPv4 client.
 const TUNNEL_BYTES: u64 = 32;

@@ -31,6 +31,14 @@ impl Engine {
         }
     }
 
+    /// What the relay's configuration calls it.
+    pub(crate) const fn relays_name(self) -> &'static str {
+        match self {
+            Self::RelayMmsg => "mmsg",
+            Self::Naive | Self::Mmsg | Self::RelayUring => "uring",
+        }
+    }
+
     /// Whether it is the relay rather than one of the small forwarders.
     pub(crate) const fn is_relay(self) -> bool {
         matches!(self, Self::RelayUring | Self::RelayMmsg)
@@ -100,6 +108,15 @@ impl fmt::Display for Load {
     }
 }
 
+/// The budgets for coalescing, µs.
+const BUDGETS: [u32; 4] = [0, 50, 100, 200];
+/// The relay's default.
+pub(crate) const BUDGET_US: u32 = 100;
+/// How many clients have a flow: the table's size in a cache line, in a cache, and beyond it.
+const FLOWS: [u32; 3] = [1, 1_000, 100_000];
+/// What is measured of everything.
+pub(crate) const FLOWS_USUAL: u32 = 1_000;
+
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cases {
@@ -109,17 +126,23 @@ pub(crate) struct Cases {
     pub(crate) directions: Vec<Direction>,
     /// The loads of each direction.
     pub(crate) loads: Vec<Load>,
+    /// How many flows.
+    pub(crate) flows: Vec<u32>,
+    /// Every flow count with everything, because it was asked for.
+    crossed: bool,
 }
 
 impl Cases {
     /// Picks by words: an engine (`naive`, `mmsg`, `relay-uring`, `relay-mmsg`, or `relay` for
-    /// both), a budget (`coalesce-0`, `coalesce-100`), a direction (`fwd`, `rev`) or a load
-    /// (`saturation`, `50`, `150`). No word of a kind means all of it.
+    /// both), a budget (`coalesce-0`, `-50`, `-100`, `-200`), a direction (`fwd`, `rev`), a load
+    /// (`saturation`, `50`, `150`) or a number of flows (`flows-1`, `flows-1000`, `flows-100000`).
+    /// No word of a kind means all of it.
     pub(crate) fn of(words: &[String]) -> Result<Self> {
         let mut engines = Vec::new();
         let mut budgets = Vec::new();
         let mut directions = Vec::new();
         let mut loads = Vec::new();
+        let mut flows = Vec::new();
         for word in words {
             match word.as_str() {
                 "naive" => engines.push(Engine::Naive),
@@ -128,7 +151,12 @@ impl Cases {
                 "relay-mmsg" => engines.push(Engine::RelayMmsg),
                 "relay" => engines.extend([Engine::RelayUring, Engine::RelayMmsg]),
                 "coalesce-0" => budgets.push(0),
+                "coalesce-50" => budgets.push(50),
                 "coalesce-100" => budgets.push(100),
+                "coalesce-200" => budgets.push(200),
+                "flows-1" => flows.push(1),
+                "flows-1000" => flows.push(1_000),
+                "flows-100000" => flows.push(100_000),
                 "fwd" => directions.push(Direction::Forward),
                 "rev" => directions.push(Direction::Reverse),
                 "saturation" => loads.push(Load::Saturation),
@@ -136,12 +164,13 @@ impl Cases {
                 "150" => loads.push(Load::Paced(150)),
                 other => bail!(
                     "--cases does not know \"{other}\"; it knows naive, mmsg, relay-uring, \
-                     relay-mmsg, relay, coalesce-0, coalesce-100, fwd, rev, saturation, 50, 150"
+                     relay-mmsg, relay, coalesce-0, -50, -100, -200, fwd, rev, saturation, 50, 150, \
+                     flows-1, flows-1000, flows-100000"
                 ),
             }
         }
         let engines = all_if_none(engines, &Engine::ALL);
-        let budgets = all_if_none(budgets, &[0, 100]);
+        let budgets = all_if_none(budgets, &BUDGETS);
         let mut candidates = Vec::new();
         for engine in engines {
             if engine.is_relay() {
@@ -155,7 +184,17 @@ impl Cases {
             candidates,
             directions: all_if_none(directions, &Direction::ALL),
             loads: all_if_none(loads, &Load::ALL),
+            crossed: !flows.is_empty(),
+            flows: all_if_none(flows, &FLOWS),
         })
+    }
+
+    /// Whether a candidate is measured with so many flows. Unless asked for, other numbers than
+    /// the usual one are measured at the relay's default budget only: the flow table knows no budget.
+    pub(crate) fn wants(&self, candidate: Candidate, flows: u32) -> bool {
+        self.crossed
+            || flows == FLOWS_USUAL
+            || candidate.coalesce_us_max.is_none_or(|budget| budget == BUDGET_US)
     }
 }
 
@@ -179,8 +218,12 @@ mod tests {
     #[test]
     fn no_words_mean_everything() {
         let cases = of("").unwrap();
-        assert_eq!(cases.candidates.len(), 6);
-        assert_eq!((cases.directions.len(), cases.loads.len()), (2, 3));
+        assert_eq!(cases.candidates.len(), 10);
+        assert_eq!((cases.directions.len(), cases.loads.len(), cases.flows.len()), (2, 3, 3));
+        let few = cases.candidates.iter().filter(|&&candidate| cases.wants(candidate, 1)).count();
+        assert_eq!(few, 4, "two forwarders, and two engines at the default budget");
+        let asked = of("flows-1").unwrap();
+        assert!(asked.candidates.iter().all(|&candidate| asked.wants(candidate, 1)));
     }
 
     #[test]

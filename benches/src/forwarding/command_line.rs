@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::forwarder::Style;
+use kit::forwarder::Style;
 
 /// What a packet costs the relay, beside forwarders that do nothing but forward, in the same run.
 ///
@@ -24,8 +24,8 @@ pub(crate) struct CommandLine {
 const EXAMPLES: &str = "\
 Examples:
   cargo build --release -p ringway-relay -p ringway-benches
-  sudo target/release/bench-forwarding run --quick              A look, two minutes
-  sudo target/release/bench-forwarding run                      The figures to quote, about 15 minutes
+  sudo target/release/bench-forwarding run --quick              A look, five minutes
+  sudo target/release/bench-forwarding run                      The figures to quote, about 25 minutes
   sudo target/release/bench-forwarding run --cases naive,relay-uring,fwd,saturation --reps 3
   sudo target/release/bench-forwarding spoof                    A flood of forged first packets
 
@@ -72,9 +72,10 @@ pub(crate) struct Run {
     /// Seconds of each measurement, 0.1 to 10.
     #[arg(long, value_parser = seconds)]
     seconds: Option<Duration>,
-    /// Only these: engines (naive, mmsg, relay-uring, relay-mmsg, relay), budgets (coalesce-0,
-    /// coalesce-100), directions (fwd, rev), loads (saturation, 50, 150). Without a word of a kind,
-    /// all of that kind.
+    /// Only these: engines (naive, mmsg, relay-uring, relay-mmsg, relay), budgets (coalesce-0, -50,
+    /// -100, -200), directions (fwd, rev), loads (saturation, 50, 150), numbers of flows (flows-1,
+    /// flows-1000, flows-100000). Without a word of a kind, all of that kind; but 1 and 100,000 flows
+    /// only at the default budget, unless asked for.
     #[arg(long, value_delimiter = ',', value_name = "WORDS")]
     pub(crate) cases: Vec<String>,
     /// The relay's program; without it, `ringway-relay` beside this program.

@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
 
-use crate::ethernet::{HEADERS_BYTES, Path, wrap};
-use crate::plan::{CLIENT_MAC, PUBLIC, PUBLIC_MAC};
-use crate::sessions::{Sessions, check};
 use crate::traffic::{FromClients, Source};
+use kit::ethernet::{HEADERS_BYTES, Path, wrap};
+use kit::plan::{CLIENT_MAC, PUBLIC, PUBLIC_MAC};
+use kit::sessions::{Sessions, check};
 
 /// Different forged checks; each leaves from ever new addresses.
 const CHECKS: u32 = 4096;
@@ -39,10 +39,10 @@ pub(crate) struct Mixed {
 }
 
 impl Mixed {
-    /// Media only.
-    pub(crate) fn media() -> Self {
+    /// Media of so many clients only.
+    pub(crate) fn media(clients: u32) -> Self {
         Self {
-            media: FromClients::default(),
+            media: FromClients::new(clients),
             checks: Vec::new(),
             media_share: 1.0,
             owed: 0.0,
@@ -54,8 +54,13 @@ impl Mixed {
     }
 
     /// With forged checks; media has this share of all packets.
-    pub(crate) fn forged(sessions: &Sessions, forgery: Forgery, media_share: f64) -> Result<Self> {
-        let foreign = Sessions::generate()?.0;
+    pub(crate) fn forged(
+        clients: u32,
+        sessions: &Sessions,
+        forgery: Forgery,
+        media_share: f64,
+    ) -> Result<Self> {
+        let foreign = Sessions::generate(1)?.0;
         let minting = match forgery {
             Forgery::BadHint => &foreign,
             Forgery::BadIntegrity => sessions,
@@ -67,7 +72,7 @@ impl Mixed {
             bytes[..length].to_vec()
         };
         let checks = (0..CHECKS).map(make).collect();
-        Ok(Self { checks, media_share, ..Self::media() })
+        Ok(Self { checks, media_share, ..Self::media(clients) })
     }
 
     /// An address that a route leads to and no client has, another each time (xorshift64).
@@ -75,8 +80,8 @@ impl Mixed {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let [a, b, high, low, ..] = self.random.to_be_bytes();
-        SocketAddrV4::new(Ipv4Addr::new(10, 77, 128 | a, b), u16::from_be_bytes([high, low]).max(1))
+        let [a, b, c, high, low, ..] = self.random.to_be_bytes();
+        SocketAddrV4::new(Ipv4Addr::new(10, 192 | a, b, c), u16::from_be_bytes([high, low]).max(1))
     }
 }
 
@@ -105,16 +110,16 @@ impl Source for Mixed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ethernet::FRAME_BYTES_MAX;
+    use kit::ethernet::FRAME_BYTES_MAX;
     use wire::hint::HintError;
     use wire::stun::{IntegrityError, Message};
 
     #[test]
     fn each_forgery_fails_at_its_own_check() {
-        let (sessions, _) = Sessions::generate().unwrap();
+        let (sessions, _) = Sessions::generate(16).unwrap();
         let keyring = sessions.keyring();
         for forgery in [Forgery::BadHint, Forgery::BadIntegrity] {
-            let mut source = Mixed::forged(&sessions, forgery, 0.0).unwrap();
+            let mut source = Mixed::forged(16, &sessions, forgery, 0.0).unwrap();
             let mut frame = [0; FRAME_BYTES_MAX];
             for _ in 0..8 {
                 let length = source.next(&mut frame, 0);
@@ -135,14 +140,14 @@ mod tests {
 
     #[test]
     fn media_has_its_share_and_forgeries_come_from_everywhere_else() {
-        let (sessions, _) = Sessions::generate().unwrap();
-        let mut source = Mixed::forged(&sessions, Forgery::BadHint, 0.25).unwrap();
+        let (sessions, _) = Sessions::generate(16).unwrap();
+        let mut source = Mixed::forged(16, &sessions, Forgery::BadHint, 0.25).unwrap();
         let mut frame = [0; FRAME_BYTES_MAX];
         let mut addresses = std::collections::BTreeSet::new();
         for _ in 0..4000 {
             let length = source.next(&mut frame, 7);
-            if crate::payload::sent_ns(&frame[HEADERS_BYTES..length]).is_none() {
-                assert!(frame[28] >= 128, "no client's address");
+            if kit::payload::sent_ns(&frame[HEADERS_BYTES..length]).is_none() {
+                assert!(frame[27] >= 192, "no client's address");
                 addresses.insert(frame[26..36].to_vec());
             }
         }

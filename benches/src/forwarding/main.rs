@@ -16,30 +16,14 @@
 mod arrivals;
 mod cases;
 mod command_line;
-mod counters;
-mod cpu;
-mod ethernet;
 mod forged;
-mod forwarder;
-mod host;
-mod inbox;
-mod injector;
 mod measure;
-mod namespaces;
-mod payload;
-mod plan;
-mod process;
-mod relay;
+mod plots;
 mod report;
 mod results;
 mod rig;
 mod run;
-mod schedule;
-mod sessions;
-mod soaker;
 mod spoof;
-mod statistics;
-mod stop;
 mod subject;
 mod targets;
 mod traffic;
@@ -55,9 +39,11 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run(run) => run::run(&run),
         Command::Spoof(spoof) => spoof::run(&spoof),
-        Command::Forwarder { style } => forwarder::run(style),
-        Command::Soak => soaker::soak(),
-        Command::Inside { namespace, command } => process::inside(namespace.as_deref(), &command),
+        Command::Forwarder { style } => kit::forwarder::run(style),
+        Command::Soak => kit::soaker::soak(),
+        Command::Inside { namespace, command } => {
+            kit::process::inside(namespace.as_deref(), &command)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use crate::arrivals::{datagrams_between, packets_in};
 use crate::cases::{Direction, Load};
-use crate::cpu::{CpuTime, stolen_ns};
-use crate::namespaces::Arrival;
 use crate::rig::{Driven, Rig};
-use crate::schedule::Pace;
-use crate::statistics::percentile;
 use crate::subject::{Subject, origin};
 use crate::traffic::{FRAMES_OF_A_DATAGRAM, FromClients};
+use kit::cpu::{CpuTime, stolen_ns};
+use kit::namespaces::Arrival;
+use kit::schedule::Pace;
+use kit::statistics::percentile;
 
 /// Caches, the flow table and the process's own pace settle in this time.
 const WARM_UP: Duration = Duration::from_millis(100);
@@ -188,7 +188,7 @@ fn keep_full(
     duration: Duration,
 ) -> Result<Driven> {
     let from = origin(direction);
-    let mut source = FromClients::default();
+    let mut source = FromClients::new(subject.clients());
     let mut total = Driven { datagrams: 0, elapsed: Duration::ZERO, bunched_share: 0.0 };
     let start = Instant::now();
     while start.elapsed() < duration {

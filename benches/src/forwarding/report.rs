@@ -1,7 +1,5 @@
 //! The results as a table for the terminal, as Markdown and as JSON.
 
-use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,18 +7,19 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::cases::Load;
-use crate::host::Host;
-use crate::plan::{CLIENTS, PAYLOAD_BYTES, SHARDS};
+use crate::plots;
 use crate::results::{Cell, Measured, Results};
-use crate::run::progress;
-use crate::statistics::Spread;
 use crate::targets::{Outcome, core_ratio, cpu_ratio, judge};
-use crate::traffic::FRAMES_OF_A_DATAGRAM;
+use crate::traffic::{FRAMES_OF_A_DATAGRAM, PAYLOAD_BYTES};
+use kit::host::Host;
+use kit::plan::SHARDS;
+use kit::report::{aligned, line, markdown, nothing, spread, write_files};
+use kit::statistics::Spread;
 
 /// Per cent beyond the median that one repetition may lose in silence.
 const LOSS_WORTH_A_WORD: f64 = 0.05;
 /// Of the JSON file: raised when a field changes its meaning.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// How it was measured.
 #[derive(Debug, Clone)]
@@ -48,9 +47,12 @@ pub(crate) struct Report {
     pub(crate) results: Results,
 }
 
-const HEADINGS: [&str; 12] = [
+/// The columns that are names.
+const NAMES: usize = 4;
+const HEADINGS: [&str; 13] = [
     "way",
     "load",
+    "flows",
     "candidate",
     "CPU µs/packet",
     "× naive",
@@ -66,25 +68,8 @@ const HEADINGS: [&str; 12] = [
 impl Report {
     /// For people who wait.
     pub(crate) fn to_terminal(&self) -> String {
-        let rows: Vec<Vec<String>> =
-            std::iter::once(HEADINGS.map(str::to_owned).to_vec()).chain(self.rows()).collect();
-        let width = |column: usize| {
-            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-        };
-        let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-        let mut text = String::new();
-        for row in &rows {
-            for (index, (value, width)) in row.iter().zip(&widths).enumerate() {
-                // Names to the left, numbers to the right.
-                let written = if index < 3 {
-                    write!(text, "{value:<width$}  ")
-                } else {
-                    write!(text, "{value:>width$}  ")
-                };
-                written.expect("writing to a String cannot fail");
-            }
-            text.push('\n');
-        }
+        let rows: Vec<Vec<String>> = self.rows().collect();
+        let mut text = aligned(&HEADINGS, NAMES, &rows);
         text.push('\n');
         for outcome in judge(&self.results) {
             let (verdict, candidate, what) = (outcome.verdict(), outcome.candidate, outcome.what);
@@ -104,11 +89,8 @@ impl Report {
     fn to_markdown(&self) -> String {
         let mut text = format!("# Forwarding\n\n{}", self.host.to_markdown());
         line(&mut text, format_args!("- measured: {}\n", self.how()));
-        line(&mut text, format_args!("| {} |", HEADINGS.join(" | ")));
-        line(&mut text, format_args!("|---|---|---|{}", "---:|".repeat(HEADINGS.len() - 3)));
-        for row in self.rows() {
-            line(&mut text, format_args!("| {} |", row.join(" | ")));
-        }
+        let rows: Vec<Vec<String>> = self.rows().collect();
+        text.push_str(&markdown(&HEADINGS, NAMES, &rows));
         let outcomes = judge(&self.results);
         if !outcomes.is_empty() {
             text.push_str("\n## Targets\n\n| | candidate | target | is | at most |\n|---|---|---|---:|---:|\n");
@@ -134,8 +116,7 @@ impl Report {
     fn how(&self) -> String {
         let Settings { reps, window, retries, has_precedence, .. } = &self.settings;
         format!(
-            "{reps} interleaved repetitions of {:.1} s (median, and least to most), {CLIENTS} \
-             clients, {SHARDS} shards, {PAYLOAD_BYTES}-byte packets, tunnel MTU 1472, shard → relay \
+            "{reps} interleaved repetitions of {:.1} s (median, and least to most), {SHARDS} shards, {PAYLOAD_BYTES}-byte packets, tunnel MTU 1472, shard → relay \
              {FRAMES_OF_A_DATAGRAM} packets a datagram; worker on core 0, generator and sink on \
              core 1; starved measurements made again up to {retries} times; {}",
             window.as_secs_f64(),
@@ -168,6 +149,7 @@ impl Report {
         vec![
             cell.direction.name().to_owned(),
             cell.load.to_string(),
+            cell.flows.to_string(),
             cell.candidate.to_string(),
             cpu,
             ratio(cpu_ratio(&self.results, cell)),
@@ -192,16 +174,12 @@ impl Report {
 
     /// Writes both files.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        if folder == Path::new("-") {
-            return Ok(());
-        }
         let json = json!({
             "schema": SCHEMA,
             "host": self.host.to_json(),
             "how": self.how(),
             "window_seconds": self.settings.window.as_secs_f64(),
             "reps": self.settings.reps,
-            "clients": CLIENTS,
             "shards": SHARDS,
             "payload_bytes": PAYLOAD_BYTES,
             "cells": self.results.to_json(),
@@ -209,38 +187,12 @@ impl Report {
             "did_not_run": self.settings.missing,
         });
         let json = serde_json::to_string_pretty(&json).context("Failed to write JSON")?;
-        write_both(folder, &self.host.file_stem("forwarding"), &self.to_markdown(), &json)
+        let plots = plots::draw(&self.results);
+        let text = self.to_markdown();
+        let mut files = vec![("md", text.as_str()), ("json", json.as_str())];
+        files.extend(plots.iter().map(|(ending, plot)| (ending.as_str(), plot.as_str())));
+        write_files(folder, &self.host.file_stem("forwarding"), &files)
     }
-}
-
-/// Writes a report and its data.
-pub(crate) fn write_both(folder: &Path, stem: &str, markdown: &str, json: &str) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("Failed to make {}", folder.display()))?;
-    for (ending, text) in [("md", markdown), ("json", json)] {
-        let path = folder.join(format!("{stem}.{ending}"));
-        fs::write(&path, format!("{}\n", text.trim_end()))
-            .with_context(|| format!("Failed to write {}", path.display()))?;
-        progress(&format!("written: {}", path.display()));
-    }
-    Ok(())
-}
-
-fn nothing() -> String {
-    "–".to_owned()
-}
-
-fn spread(spread: Option<Spread>, digits: usize) -> String {
-    spread.map_or_else(nothing, |Spread { median, min, max, count }| {
-        if count == 1 {
-            format!("{median:.digits$}")
-        } else {
-            format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
-        }
-    })
-}
-
-fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    writeln!(text, "{arguments}").expect("writing to a String cannot fail");
 }
 
 const HOW_TO_READ: &str = "
@@ -276,6 +228,8 @@ const HOW_TO_READ: &str = "
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::targets::tests::results;
 
@@ -304,7 +258,10 @@ mod tests {
         let stem = report.host.file_stem("forwarding");
         let read = |ending| fs::read_to_string(folder.path().join(format!("{stem}.{ending}")));
         let markdown = read("md").unwrap();
-        assert!(markdown.contains("| fwd | saturation | naive | 3.00 | 1.00 |"), "{markdown}");
+        assert!(
+            markdown.contains("| fwd | saturation | 1000 | naive | 3.00 | 1.00 |"),
+            "{markdown}"
+        );
         let data: serde_json::Value = serde_json::from_str(&read("json").unwrap()).unwrap();
         assert_eq!(data["cells"].as_array().unwrap().len(), 4);
         assert_eq!(data["targets"][0]["met"], true);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cases::{Candidate, Direction, Engine, Load};
 use crate::measure::{Cost, Latency};
-use crate::statistics::Spread;
+use kit::statistics::Spread;
 
 /// What a row of the table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +15,8 @@ pub(crate) struct Cell {
     pub(crate) direction: Direction,
     /// How many were offered.
     pub(crate) load: Load,
+    /// How many flows there were.
+    pub(crate) flows: u32,
     /// Who carried them.
     pub(crate) candidate: Candidate,
 }
@@ -83,6 +85,7 @@ impl Results {
                 json!({
                     "direction": cell.direction.name(),
                     "load": cell.load.to_string(),
+                    "flows": cell.flows,
                     "engine": cell.candidate.engine.name(),
                     "coalesce_us_max": cell.candidate.coalesce_us_max,
                     "cpu_us_per_packet": spread(measured.cost(|cost| cost.cpu_us)),

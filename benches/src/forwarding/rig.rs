@@ -9,16 +9,16 @@ use anyhow::{Context, Result};
 use nix::unistd::Pid;
 
 use crate::cases::Direction;
-use crate::counters::{Counters, Traffic};
-use crate::cpu::{GENERATOR_CORE, Precedence, pin};
-use crate::inbox::{Inbox, now_ns};
-use crate::injector::{BATCH, Batch, Injector};
-use crate::namespaces::Topology;
-use crate::plan::{CLIENT_PORT, SHARDS, shard};
-use crate::schedule::{Pace, Schedule};
-use crate::soaker::Soaker;
-use crate::stop::Stop;
 use crate::traffic::Source;
+use kit::counters::{Counters, Traffic};
+use kit::cpu::{GENERATOR_CORE, Precedence, pin};
+use kit::inbox::{Inbox, now_ns};
+use kit::injector::{BATCH, Batch, Injector};
+use kit::namespaces::Topology;
+use kit::plan::{CLIENT_PORT, SHARDS, shard};
+use kit::schedule::{Pace, Schedule};
+use kit::soaker::Soaker;
+use kit::stop::Stop;
 
 /// A drained path shows no packet for this long.
 const QUIET: Duration = Duration::from_millis(10);

@@ -7,13 +7,14 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cases::{Candidate, Cases, Load};
 use crate::command_line::Run;
-use crate::host::Host;
 use crate::measure;
 use crate::report::{Report, Settings};
 use crate::results::{Cell, Results};
 use crate::rig::Rig;
-use crate::stop::Stop;
 use crate::subject::Subject;
+use kit::host::Host;
+use kit::report::{progress, warn_if_unoptimised};
+use kit::stop::Stop;
 
 /// How often a starved measurement is made again.
 const RETRIES: u32 = 2;
@@ -32,13 +33,14 @@ pub(crate) fn run(options: &Run) -> Result<()> {
     let (reps, window) = (options.reps(), options.window());
     for rep in 0..reps {
         // Another one begins each time: whoever comes after a heavy neighbour is not always the same.
-        let candidates = &mut cases.candidates.clone();
-        let shift = rep as usize % candidates.len().max(1);
-        candidates.rotate_left(shift);
-        for &candidate in candidates.iter() {
+        let mut subjects = subjects(&cases);
+        let shift = rep as usize % subjects.len().max(1);
+        subjects.rotate_left(shift);
+        for (candidate, flows) in subjects {
             rig.stop.check()?;
-            progress(&format!("repetition {} of {reps}: {candidate}", rep + 1));
-            let mut subject = match Subject::start(&mut rig, candidate, &relay, folder.path()) {
+            progress(&format!("repetition {} of {reps}: {candidate}, {flows} flows", rep + 1));
+            let started = Subject::start(&mut rig, candidate, flows, &relay, folder.path());
+            let mut subject = match started {
                 Ok(subject) => subject,
                 // A relay that cannot run must not cost the figures of the others.
                 Err(error) if candidate.engine.is_relay() && !rig.stop.is_asked() => {
@@ -65,6 +67,15 @@ pub(crate) fn run(options: &Run) -> Result<()> {
     report.write(&options.results)
 }
 
+/// The processes under test, and how many flows each of them is given.
+fn subjects(cases: &Cases) -> Vec<(Candidate, u32)> {
+    let each = cases
+        .flows
+        .iter()
+        .flat_map(|&flows| cases.candidates.iter().map(move |&candidate| (candidate, flows)));
+    each.filter(|&(candidate, flows)| cases.wants(candidate, flows)).collect()
+}
+
 fn measure_all(
     rig: &mut Rig,
     subject: &mut Subject,
@@ -75,7 +86,8 @@ fn measure_all(
 ) -> Result<()> {
     for &direction in &cases.directions {
         for &load in &cases.loads {
-            let measured = results.entry(Cell { direction, load, candidate });
+            let measured =
+                results.entry(Cell { direction, load, flows: subject.clients(), candidate });
             for _ in 0..=RETRIES {
                 let cost = measure::cost(rig, subject, direction, load, window)?;
                 if !cost.is_starved() {
@@ -113,17 +125,4 @@ pub(crate) fn relay_program(given: Option<&Path>, cases: &mut Cases) -> Result<P
     }
     // The process under test starts elsewhere.
     std::path::absolute(&path).with_context(|| format!("Failed to resolve {}", path.display()))
-}
-
-/// Says so if figures would mean nothing.
-pub(crate) fn warn_if_unoptimised() {
-    if cfg!(debug_assertions) {
-        progress("built without optimisation: the figures mean nothing; use --release");
-    }
-}
-
-/// A line on what is going on, beside the results.
-#[expect(clippy::print_stderr, reason = "this is the program's output")]
-pub(crate) fn progress(line: &str) {
-    eprintln!("{line}");
 }

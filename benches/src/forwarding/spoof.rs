@@ -12,16 +12,18 @@ use crate::arrivals::{datagrams_between, packets_in};
 use crate::cases::{Candidate, Cases, Direction, Engine};
 use crate::command_line::Spoof;
 use crate::forged::{Forgery, Mixed};
-use crate::host::Host;
-use crate::namespaces::Arrival;
-use crate::relay::{metric, metrics};
-use crate::report::write_both;
 use crate::rig::{From, Rig};
-use crate::run::{progress, relay_program, warn_if_unoptimised};
-use crate::schedule::Pace;
-use crate::stop::Stop;
+use crate::run::relay_program;
 use crate::subject::Subject;
+use kit::host::Host;
+use kit::namespaces::Arrival;
+use kit::relay::{metric, metrics};
+use kit::report::{progress, warn_if_unoptimised, write_files};
+use kit::schedule::Pace;
+use kit::stop::Stop;
 
+/// Established flows.
+const CLIENTS: u32 = 2_000;
 /// Media without forgeries, to know what it costs by itself.
 const BASELINE: Duration = Duration::from_secs(2);
 
@@ -105,8 +107,8 @@ pub(crate) fn run(options: &Spoof) -> Result<()> {
     let candidate = Candidate { engine, coalesce_us_max: Some(100) };
     let folder = tempfile::tempdir().context("Failed to make a folder for the run's files")?;
     let mut rig = Rig::build(folder.path(), stop)?;
-    progress("establishing 2,000 flows");
-    let mut subject = Subject::start(&mut rig, candidate, &relay, folder.path())?;
+    progress(&format!("establishing {CLIENTS} flows"));
+    let mut subject = Subject::start(&mut rig, candidate, CLIENTS, &relay, folder.path())?;
 
     let media = f64::from(options.media_kpps) * 1000.0;
     let rate = f64::from(options.kpps) * 1000.0;
@@ -119,10 +121,10 @@ pub(crate) fn run(options: &Spoof) -> Result<()> {
     ] {
         progress(name);
         let (mut source, pace, duration) = match forgery {
-            None => (Mixed::media(), media, BASELINE),
+            None => (Mixed::media(CLIENTS), media, BASELINE),
             Some(forgery) => {
                 let all = media + rate;
-                (Mixed::forged(subject.sessions()?, forgery, media / all)?, all, flood)
+                (Mixed::forged(CLIENTS, subject.sessions()?, forgery, media / all)?, all, flood)
             }
         };
         phases.push(phase(&mut rig, &mut subject, name, &mut source, pace, duration)?);
@@ -131,9 +133,6 @@ pub(crate) fn run(options: &Spoof) -> Result<()> {
     let host = Host::observe();
     let text = to_markdown(&host, candidate, &phases);
     println!("{text}");
-    if options.results.as_os_str() == "-" {
-        return Ok(());
-    }
     let data = json!({
         "schema": 1,
         "host": host.to_json(),
@@ -141,7 +140,8 @@ pub(crate) fn run(options: &Spoof) -> Result<()> {
         "phases": phases,
     });
     let data = serde_json::to_string_pretty(&data).context("Failed to write JSON")?;
-    write_both(&options.results, &host.file_stem("spoof"), &text, &data)
+    let stem = host.file_stem("spoof");
+    write_files(&options.results, &stem, &[("md", &text), ("json", &data)])
 }
 
 fn phase(
@@ -219,7 +219,7 @@ fn to_markdown(host: &Host, candidate: Candidate, phases: &[Phase]) -> String {
          the price of one more. *CPU µs/packet* is all of its time over all packets. *Bad hints* are \
          minted with another key of the same name, *bad integrity* has a true hint and a wrong \
          password; both come from ever new addresses. Media goes from clients to shards, one packet of \
-         each of 2,000 established flows in turn.\n",
+         each of the established flows in turn.\n",
     );
     text
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cases::{Candidate, Direction, Engine, Load};
+use crate::cases::{BUDGET_US, Candidate, Direction, Engine, FLOWS_USUAL, Load};
 use crate::results::{Cell, Results};
 
 /// One target and its outcome.
@@ -45,15 +45,12 @@ impl Outcome {
     }
 }
 
-/// The coalescing budget that the relay ships with: targets are about it.
-const BUDGET_US: u32 = 100;
-
-/// All targets for which there are measurements.
+/// All targets, which are about the relay as it ships, for which there are measurements.
 pub(crate) fn judge(results: &Results) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for engine in [Engine::RelayUring, Engine::RelayMmsg] {
         let candidate = Candidate { engine, coalesce_us_max: Some(BUDGET_US) };
-        let cell = |direction, load| Cell { direction, load, candidate };
+        let cell = |direction, load| Cell { direction, load, flows: FLOWS_USUAL, candidate };
         let mut add = |what, most, unit, is: Option<f64>| {
             outcomes.extend(is.map(|is| Outcome { candidate, what, most, is, unit }));
         };
@@ -118,7 +115,8 @@ pub(crate) mod tests {
         let naive = Candidate { engine: Engine::Naive, coalesce_us_max: None };
         let relay = Candidate { engine: Engine::RelayUring, coalesce_us_max: Some(100) };
         for (candidate, cpu_us, core_us) in [(naive, 3.0, 12.0), (relay, 0.9, 6.6)] {
-            let cell = |load| Cell { direction: Direction::Forward, load, candidate };
+            let cell =
+                |load| Cell { direction: Direction::Forward, load, flows: FLOWS_USUAL, candidate };
             results.entry(cell(Load::Saturation)).costs.push(cost(cpu_us, None));
             let paced = results.entry(cell(Load::Paced(50)));
             paced.costs.push(cost(cpu_us, Some(core_us)));

@@ -1,7 +1,7 @@
 //! The sink: a UDP socket read in batches, with the kernel's own time of arrival.
 
 use std::io::IoSliceMut;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,9 +17,11 @@ const DATAGRAM_BYTES_MAX: usize = 2048;
 /// Holds everything that comes while the generator is busy elsewhere.
 const BUFFER_BYTES: usize = 16 << 20;
 
+const UNKNOWN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
 /// A socket whose datagrams are looked at and thrown away.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub struct Inbox {
     socket: UdpSocket,
     headers: MultiHeaders<SockaddrIn>,
     buffers: Vec<[u8; DATAGRAM_BYTES_MAX]>,
@@ -27,7 +29,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Bound in the namespace this thread is in.
-    pub(crate) fn bind(address: SocketAddrV4) -> Result<Self> {
+    pub fn bind(address: SocketAddrV4) -> Result<Self> {
         let socket =
             UdpSocket::bind(address).with_context(|| format!("Failed to bind to {address}"))?;
         socket.set_nonblocking(true).context("Failed to make a socket non-blocking")?;
@@ -38,13 +40,13 @@ impl Inbox {
     }
 
     /// The socket, to answer with.
-    pub(crate) const fn socket(&self) -> &UdpSocket {
+    pub const fn socket(&self) -> &UdpSocket {
         &self.socket
     }
 
     /// Turns the kernel's time stamps on or off. While any socket of the machine has them on, each
     /// packet costs its sender a look at the clock.
-    pub(crate) fn stamp(&mut self, on: bool) -> Result<()> {
+    pub fn stamp(&mut self, on: bool) -> Result<()> {
         setsockopt(&self.socket, sockopt::ReceiveTimestampns, &on)
             .context("Failed to set time stamps")?;
         // The lengths that the kernel left in the old ones belong to the old setting.
@@ -53,8 +55,16 @@ impl Inbox {
     }
 
     /// Shows `each` what has come, with its time of arrival; returns how many datagrams that were.
-    pub(crate) fn poll(&mut self, mut each: impl FnMut(&mut [u8], u64)) -> Result<usize> {
-        let mut arrived = [(0, 0); BATCH];
+    pub fn poll(&mut self, mut each: impl FnMut(&mut [u8], u64)) -> Result<usize> {
+        self.poll_from(|datagram, _, at_ns| each(datagram, at_ns))
+    }
+
+    /// The same, with the sender's address too.
+    pub fn poll_from(
+        &mut self,
+        mut each: impl FnMut(&mut [u8], SocketAddrV4, u64),
+    ) -> Result<usize> {
+        let mut arrived = [(0, UNKNOWN, 0); BATCH];
         let mut count = 0;
         {
             let mut slices: Vec<[IoSliceMut<'_>; 1]> =
@@ -78,18 +88,20 @@ impl Inbox {
                         _ => None,
                     })
                 });
-                arrived[count] = (message.bytes, stamped.unwrap_or_else(now_ns));
+                let from =
+                    message.address.map_or(UNKNOWN, |it| SocketAddrV4::new(it.ip(), it.port()));
+                arrived[count] = (message.bytes, from, stamped.unwrap_or_else(now_ns));
                 count += 1;
             }
         }
-        for (buffer, &(length, at_ns)) in self.buffers.iter_mut().zip(&arrived[..count]) {
-            each(&mut buffer[..length], at_ns);
+        for (buffer, &(length, from, at_ns)) in self.buffers.iter_mut().zip(&arrived[..count]) {
+            each(&mut buffer[..length], from, at_ns);
         }
         Ok(count)
     }
 
     /// Throws away what has come.
-    pub(crate) fn empty(&mut self) -> Result<()> {
+    pub fn empty(&mut self) -> Result<()> {
         while self.poll(|_, _| ())? > 0 {}
         Ok(())
     }
@@ -105,7 +117,7 @@ fn nanoseconds(time: TimeSpec) -> u64 {
 }
 
 /// The wall clock, which is also the kernel's for arrivals.
-pub(crate) fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// The machine and the revision.
 #[derive(Debug, Clone)]
-pub(crate) struct Host {
+pub struct Host {
     name: String,
     cpu: String,
     cores: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Looks around.
-    pub(crate) fn observe() -> Self {
+    pub fn observe() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpuinfo
             .lines()
@@ -54,12 +54,12 @@ impl Host {
     }
 
     /// What result files are called, without their kind's ending.
-    pub(crate) fn file_stem(&self, what: &str) -> String {
+    pub fn file_stem(&self, what: &str) -> String {
         format!("{}-{}-{what}", self.date, self.name)
     }
 
     /// A line for each fact.
-    pub(crate) fn to_markdown(&self) -> String {
+    pub fn to_markdown(&self) -> String {
         format!(
             "- host: {} × {} ({})\n- kernel: {}\n- frequency governor: {}\n- mitigations: {}\n\
              - revision: {}\n- date: {}\n",
@@ -75,7 +75,7 @@ impl Host {
     }
 
     /// For the result file.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         json!({
             "host": self.name,
             "cpu": self.cpu,

@@ -4,20 +4,20 @@ use serde_json::{Value, json};
 
 /// The middle of repeated measurements and how far they lie apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Spread {
+pub struct Spread {
     /// The middle value, or the mean of the two in the middle.
-    pub(crate) median: f64,
+    pub median: f64,
     /// The least.
-    pub(crate) min: f64,
+    pub min: f64,
     /// The most.
-    pub(crate) max: f64,
+    pub max: f64,
     /// How many.
-    pub(crate) count: usize,
+    pub count: usize,
 }
 
 impl Spread {
     /// Of at least one value.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
@@ -32,13 +32,13 @@ impl Spread {
     }
 
     /// For the result file.
-    pub(crate) fn to_json(self) -> Value {
+    pub fn to_json(self) -> Value {
         json!({ "median": self.median, "min": self.min, "max": self.max, "count": self.count })
     }
 }
 
 /// The value at `share` (0 to 1) of sorted values, by nearest rank.
-pub(crate) fn percentile(sorted: &[u32], share: f64) -> Option<u32> {
+pub fn percentile(sorted: &[u32], share: f64) -> Option<u32> {
     let last = sorted.len().checked_sub(1)?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..=len")]
     let rank = (share * sorted.len() as f64).ceil() as usize;

@@ -7,16 +7,16 @@
 //! +---+----+------+-------+------+---------+--------+- - - - - - -+
 //! ```
 
-use crate::plan::PAYLOAD_BYTES;
-
 /// Tells the benchmark's packets from anything else that may arrive.
 const LABEL: u64 = 0x5249_4e47_5741_5931;
 const LABEL_PLACE: std::ops::Range<usize> = 12..20;
 const SENT_PLACE: std::ops::Range<usize> = 20..28;
 
-/// Writes the packet that a client sends or gets as its `number`th.
-pub(crate) fn write(out: &mut [u8], client: u32, number: u64, sent_ns: u64) {
-    let out = &mut out[..PAYLOAD_BYTES];
+/// The shortest packet that has room for what the benchmark needs.
+pub const BYTES_MIN: usize = 28;
+
+/// Writes the packet that a client sends or gets as its `number`th, all of `out`.
+pub fn write(out: &mut [u8], client: u32, number: u64, sent_ns: u64) {
     out.fill(0xa5);
     // Version 2 and payload type 111, Opus by custom.
     out[..2].copy_from_slice(&[0x80, 111]);
@@ -31,16 +31,16 @@ pub(crate) fn write(out: &mut [u8], client: u32, number: u64, sent_ns: u64) {
 }
 
 /// When a packet was sent, if it is one of ours.
-pub(crate) fn sent_ns(payload: &[u8]) -> Option<u64> {
+pub fn sent_ns(payload: &[u8]) -> Option<u64> {
     let number = |place: std::ops::Range<usize>| {
         Some(u64::from_be_bytes(payload.get(place)?.try_into().ok()?))
     };
-    (payload.len() == PAYLOAD_BYTES && number(LABEL_PLACE)? == LABEL).then_some(())?;
+    (number(LABEL_PLACE)? == LABEL).then_some(())?;
     number(SENT_PLACE)
 }
 
 /// Whose packet it is, if it is one of ours.
-pub(crate) fn client(payload: &[u8]) -> Option<u32> {
+pub fn client(payload: &[u8]) -> Option<u32> {
     sent_ns(payload)?;
     Some(u32::from_be_bytes(payload.get(8..12)?.try_into().ok()?))
 }
@@ -51,12 +51,12 @@ mod tests {
 
     #[test]
     fn the_time_comes_back_and_strangers_have_none() {
-        let mut packet = [0; PAYLOAD_BYTES];
+        let mut packet = [0; 120];
         write(&mut packet, 7, 70_000, 123_456_789);
         assert_eq!(wire::demux::PacketClass::of(&packet), wire::demux::PacketClass::Rtp);
         assert_eq!(sent_ns(&packet), Some(123_456_789));
         assert_eq!(client(&packet), Some(7));
-        assert_eq!(sent_ns(&packet[..119]), None);
+        assert_eq!(sent_ns(&packet[..BYTES_MIN - 1]), None);
         packet[12] ^= 1;
         assert_eq!(sent_ns(&packet), None);
     }

@@ -9,16 +9,16 @@ use crate::ethernet::HEADERS_BYTES;
 
 /// What a device has received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
+pub struct Traffic {
     /// Bytes received, Ethernet's header included.
-    pub(crate) received_bytes: u64,
+    pub received_bytes: u64,
     /// Packets received; a UDP GSO send that stays whole on the way counts as one.
-    pub(crate) received: u64,
+    pub received: u64,
 }
 
 impl Traffic {
     /// What happened between an earlier reading and this one.
-    pub(crate) const fn since(self, earlier: Self) -> Self {
+    pub const fn since(self, earlier: Self) -> Self {
         Self {
             received_bytes: self.received_bytes - earlier.received_bytes,
             received: self.received - earlier.received,
@@ -26,14 +26,14 @@ impl Traffic {
     }
 
     /// UDP payload bytes received. A GSO send has one header, so this holds for it too.
-    pub(crate) const fn received_payload_bytes(self) -> u64 {
+    pub const fn received_payload_bytes(self) -> u64 {
         self.received_bytes.saturating_sub(self.received * HEADERS_BYTES as u64)
     }
 }
 
 /// The counters of one device.
 #[derive(Debug)]
-pub(crate) struct Counters {
+pub struct Counters {
     device: &'static str,
     /// Stays with the namespace it was opened in, whoever reads it.
     file: File,
@@ -41,14 +41,14 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// Of a device of the namespace this thread is in.
-    pub(crate) fn open(device: &'static str) -> Result<Self> {
+    pub fn open(device: &'static str) -> Result<Self> {
         let path = "/proc/thread-self/net/dev";
         let file = File::open(path).with_context(|| format!("Failed to open {path}"))?;
         Ok(Self { device, file })
     }
 
     /// Reads them.
-    pub(crate) fn read(&mut self) -> Result<Traffic> {
+    pub fn read(&mut self) -> Result<Traffic> {
         let mut text = String::new();
         self.file.rewind().context("Failed to rewind the device counters")?;
         self.file.read_to_string(&mut text).context("Failed to read the device counters")?;

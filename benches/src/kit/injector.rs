@@ -15,35 +15,49 @@ use nix::sys::socket::{
 use crate::ethernet::FRAME_BYTES_MAX;
 
 /// Frames of one call.
-pub(crate) const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 
 /// Frames that will be injected together.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub struct Batch {
     frames: Vec<[u8; FRAME_BYTES_MAX]>,
     lengths: [usize; BATCH],
     count: usize,
 }
 
+impl Default for Batch {
+    fn default() -> Self {
+        Self { frames: vec![[0; FRAME_BYTES_MAX]; BATCH], lengths: [0; BATCH], count: 0 }
+    }
+}
+
 impl Batch {
     /// An empty one, with all its memory.
-    pub(crate) fn new() -> Self {
-        Self { frames: vec![[0; FRAME_BYTES_MAX]; BATCH], lengths: [0; BATCH], count: 0 }
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Starts over.
-    pub(crate) const fn clear(&mut self) {
+    pub const fn clear(&mut self) {
         self.count = 0;
     }
 
+    /// Whether there is no frame in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// How many frames are in it.
-    pub(crate) const fn len(&self) -> usize {
+    #[must_use]
+    pub const fn len(&self) -> usize {
         self.count
     }
 
     /// Adds a frame that `write` puts into the slot it is given, returning its length. There must
     /// be room: at most [`BATCH`].
-    pub(crate) fn push(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
+    pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
         self.lengths[self.count] = write(&mut self.frames[self.count]);
         self.count += 1;
     }
@@ -51,14 +65,14 @@ impl Batch {
 
 /// A packet socket on one device, for sending only.
 #[derive(Debug)]
-pub(crate) struct Injector {
+pub struct Injector {
     socket: OwnedFd,
     headers: MultiHeaders<LinkAddr>,
 }
 
 impl Injector {
     /// For a device of the namespace this thread is in.
-    pub(crate) fn new(device: &str) -> Result<Self> {
+    pub fn new(device: &str) -> Result<Self> {
         // No protocol: the socket receives nothing.
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
             .context("Failed to open a packet socket")?;
@@ -74,7 +88,7 @@ impl Injector {
     }
 
     /// Injects all frames of a batch.
-    pub(crate) fn inject(&mut self, batch: &Batch) -> Result<()> {
+    pub fn inject(&mut self, batch: &Batch) -> Result<()> {
         let slices: [[IoSlice<'_>; 1]; BATCH] = std::array::from_fn(|index| {
             [IoSlice::new(&batch.frames[index][..batch.lengths[index]])]
         });

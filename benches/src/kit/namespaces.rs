@@ -22,18 +22,18 @@ const PREFIX: &str = "ringway-bench";
 
 /// A network namespace with a name.
 #[derive(Debug)]
-pub(crate) struct Namespace {
+pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
     /// The file that stands for it.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         Path::new(FOLDER).join(&self.name)
     }
 
     /// Does something inside; sockets made there stay there.
-    pub(crate) fn within<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn within<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let here =
             File::open("/proc/thread-self/ns/net").context("Failed to open the own netns")?;
         enter(&self.path())?;
@@ -48,7 +48,7 @@ impl Namespace {
 }
 
 /// Moves this thread into a namespace for good.
-pub(crate) fn enter(path: &Path) -> Result<()> {
+pub fn enter(path: &Path) -> Result<()> {
     let there = File::open(path).with_context(|| format!("Failed to open {}", path.display()))?;
     setns(there, CloneFlags::CLONE_NEWNET)
         .with_context(|| format!("Failed to enter {}", path.display()))
@@ -56,7 +56,7 @@ pub(crate) fn enter(path: &Path) -> Result<()> {
 
 /// What becomes of the packets that the process under test sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub enum Arrival {
     /// They reach the sink's sockets.
     Delivered,
     /// They are counted by the sink's device and dropped by the first line of its IP layer: the
@@ -66,18 +66,18 @@ pub(crate) enum Arrival {
 
 /// The whole network. Dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Topology {
+pub struct Topology {
     /// Where the clients are.
-    pub(crate) client: Namespace,
+    pub client: Namespace,
     /// Where the process under test runs.
-    pub(crate) relay: Namespace,
+    pub relay: Namespace,
     /// Where the shards are.
-    pub(crate) shard: Namespace,
+    pub shard: Namespace,
 }
 
 impl Topology {
     /// Builds it. Needs root.
-    pub(crate) fn build() -> Result<Self> {
+    pub fn build() -> Result<Self> {
         ensure!(
             nix::unistd::geteuid().is_root(),
             "network namespaces and raw injection need root: run it with sudo"
@@ -129,7 +129,7 @@ impl Topology {
     }
 
     /// Turns delivery on or off, by what the relay's neighbour table says.
-    pub(crate) fn arrivals(&self, arrival: Arrival) -> Result<()> {
+    pub fn arrivals(&self, arrival: Arrival) -> Result<()> {
         let [client, shard] = match arrival {
             Arrival::Delivered => [CLIENT_MAC, SHARD_MAC],
             Arrival::Dropped => [NOBODY_MAC; 2],

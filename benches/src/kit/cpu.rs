@@ -8,12 +8,12 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// The core of the process under test.
-pub(crate) const WORKER_CORE: usize = 0;
+pub const WORKER_CORE: usize = 0;
 /// The core of generator and sink.
-pub(crate) const GENERATOR_CORE: usize = 1;
+pub const GENERATOR_CORE: usize = 1;
 
 /// Binds a process's main thread, and all that it starts from then on, to one core.
-pub(crate) fn pin(pid: Pid, core: usize) -> Result<()> {
+pub fn pin(pid: Pid, core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core).with_context(|| format!("There can be no core {core}"))?;
     sched_setaffinity(pid, &set).with_context(|| format!("Failed to pin to core {core}"))
@@ -21,16 +21,16 @@ pub(crate) fn pin(pid: Pid, core: usize) -> Result<()> {
 
 /// Time on a core and time spent waiting for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct CpuTime {
+pub struct CpuTime {
     /// Ran, user and system.
-    pub(crate) run_ns: u64,
+    pub run_ns: u64,
     /// Could have run, had the core been free.
-    pub(crate) wait_ns: u64,
+    pub wait_ns: u64,
 }
 
 impl CpuTime {
     /// Of all threads of a process.
-    pub(crate) fn of(pid: u32) -> Result<Self> {
+    pub fn of(pid: u32) -> Result<Self> {
         let folder = format!("/proc/{pid}/task");
         let mut total = Self::default();
         let tasks = fs::read_dir(&folder).with_context(|| format!("Failed to list {folder}"))?;
@@ -46,9 +46,18 @@ impl CpuTime {
         Ok(total)
     }
 
+    /// Of all threads of several processes; one that has ended counts nothing.
+    pub fn of_all(pids: &[u32]) -> Self {
+        let times = pids.iter().filter_map(|&pid| Self::of(pid).ok());
+        times.fold(Self::default(), |sum, time| Self {
+            run_ns: sum.run_ns + time.run_ns,
+            wait_ns: sum.wait_ns + time.wait_ns,
+        })
+    }
+
     /// What was added since an earlier reading. A thread that ended in between may have taken its
     /// share along.
-    pub(crate) const fn since(self, earlier: Self) -> Self {
+    pub const fn since(self, earlier: Self) -> Self {
         Self {
             run_ns: self.run_ns.saturating_sub(earlier.run_ns),
             wait_ns: self.wait_ns.saturating_sub(earlier.wait_ns),
@@ -63,7 +72,7 @@ fn parse(text: &str) -> Option<CpuTime> {
 }
 
 /// What the host took from the worker's core so far, in ns. Resolution: 10 ms.
-pub(crate) fn stolen_ns() -> u64 {
+pub fn stolen_ns() -> u64 {
     const TICK_NS: u64 = 10_000_000;
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     parse_steal(&text, WORKER_CORE).map_or(0, |ticks| ticks * TICK_NS)
@@ -79,7 +88,7 @@ fn parse_steal(text: &str, core: usize) -> Option<u64> {
 /// Gives this session's processes precedence over other sessions on the machine while it lives: on
 /// a shared machine the noise of others is most of the noise. It changes nothing about the cost of a packet.
 #[derive(Debug)]
-pub(crate) struct Precedence {
+pub struct Precedence {
     before: Option<String>,
 }
 
@@ -88,7 +97,7 @@ const MOST: &str = "-20";
 
 impl Precedence {
     /// Takes it, where the kernel groups processes by session.
-    pub(crate) fn take() -> Self {
+    pub fn take() -> Self {
         // `/autogroup-94 nice 0`
         let before = fs::read_to_string(AUTOGROUP)
             .ok()
@@ -100,7 +109,7 @@ impl Precedence {
     }
 
     /// Whether it was to be had.
-    pub(crate) const fn is_taken(&self) -> bool {
+    pub const fn is_taken(&self) -> bool {
         self.before.is_some()
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cases::Engine;
 use crate::cpu::WORKER_CORE;
 use crate::namespaces::Namespace;
 use crate::plan::{PUBLIC, SHARD_IP, SHARD_PORT, SHARDS, TUNNEL};
@@ -20,19 +19,15 @@ const METRICS_BYTES_MAX: u64 = 4 << 20;
 
 /// The files of one relay, in a folder of the run's.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub struct Files {
     /// Its configuration.
-    pub(crate) config: PathBuf,
+    pub config: PathBuf,
 }
 
 impl Files {
-    /// Writes them. Everything not named keeps its default, the flow table and its limits included.
-    pub(crate) fn write(
-        folder: &Path,
-        engine: Engine,
-        coalesce_us_max: u32,
-        keyring: &str,
-    ) -> Result<Self> {
+    /// Writes them, for the engine `uring` or `mmsg`. Everything not named keeps its default, the
+    /// size of the flow table included.
+    pub fn write(folder: &Path, engine: &str, coalesce_us_max: u32, keyring: &str) -> Result<Self> {
         let keys = folder.join("keys.toml");
         let config = folder.join("relay.toml");
         write_private(&keys, keyring)?;
@@ -42,11 +37,10 @@ impl Files {
     }
 }
 
-fn text(engine: Engine, coalesce_us_max: u32, keys: &Path, socket: &Path) -> String {
-    let engine = if engine == Engine::RelayUring { "uring" } else { "mmsg" };
+fn text(engine: &str, coalesce_us_max: u32, keys: &Path, socket: &Path) -> String {
     let [keys, socket] = [keys, socket].map(|path| path.display().to_string());
     let (tunnel_ip, tunnel_port) = (TUNNEL.ip(), TUNNEL.port());
-    // Flows that outlive a run in one direction only.
+    // Flows that outlive a run in one direction only, and are made in a reasonable time.
     format!(
         "listen = [\"{PUBLIC}\"]\n\
          engine = \"{engine}\"\n\
@@ -60,6 +54,7 @@ fn text(engine: Engine, coalesce_us_max: u32, keys: &Path, socket: &Path) -> Str
          mtu = {TUNNEL_MTU}\n\
          [flows]\n\
          idle_assured = \"10m\"\n\
+         new_flow_rate = 100000\n\
          [[clusters]]\n\
          id = {CLUSTER}\n\
          name = \"bench\"\n\
@@ -82,7 +77,7 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
 }
 
 /// The relay's metrics, as it shows them to a scraper.
-pub(crate) fn metrics(relay: &Namespace) -> Result<String> {
+pub fn metrics(relay: &Namespace) -> Result<String> {
     let mut stream = relay.within(|| {
         TcpStream::connect_timeout(&METRICS, Duration::from_secs(1))
             .context("Failed to reach the relay's metrics")
@@ -101,7 +96,7 @@ pub(crate) fn metrics(relay: &Namespace) -> Result<String> {
 }
 
 /// The sum of all series of a metric whose labels contain `label`.
-pub(crate) fn metric(text: &str, name: &str, label: &str) -> Option<f64> {
+pub fn metric(text: &str, name: &str, label: &str) -> Option<f64> {
     let values: Vec<f64> = text
         .lines()
         .filter_map(|line| line.strip_prefix(name))

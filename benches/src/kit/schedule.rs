@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How packets are spaced.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Pace {
+pub enum Pace {
     /// As fast as they can be injected.
     Unpaced,
     /// Evenly, this many datagrams a second.
@@ -13,7 +13,7 @@ pub(crate) enum Pace {
 
 /// Counts what is due, and what came too late.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Schedule {
+pub struct Schedule {
     pace: Pace,
     sent: u64,
     /// Datagrams that left in a bunch because the generator was not there in time.
@@ -22,13 +22,13 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// A schedule that starts now, at elapsed zero.
-    pub(crate) const fn new(pace: Pace) -> Self {
+    pub const fn new(pace: Pace) -> Self {
         Self { pace, sent: 0, bunched: 0 }
     }
 
     /// How many datagrams to send at this moment, at most `most`. What was missed is made up for
     /// at once, so that the rate holds.
-    pub(crate) fn due(&self, elapsed: Duration, most: usize) -> usize {
+    pub fn due(&self, elapsed: Duration, most: usize) -> usize {
         match self.pace {
             Pace::Unpaced => most,
             Pace::Even(rate) => {
@@ -42,7 +42,7 @@ impl Schedule {
     }
 
     /// Takes note of what was sent.
-    pub(crate) const fn sent(&mut self, count: usize) {
+    pub const fn sent(&mut self, count: usize) {
         self.sent += count as u64;
         if count > 1 {
             self.bunched += count as u64;
@@ -50,12 +50,12 @@ impl Schedule {
     }
 
     /// All that was sent.
-    pub(crate) const fn total(&self) -> u64 {
+    pub const fn total(&self) -> u64 {
         self.sent
     }
 
     /// The share of datagrams that did not leave at their own moment.
-    pub(crate) fn bunched_share(&self) -> f64 {
+    pub fn bunched_share(&self) -> f64 {
         match self.pace {
             Pace::Unpaced => 0.0,
             Pace::Even(_) => self.bunched as f64 / self.sent.max(1) as f64,

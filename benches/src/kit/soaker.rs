@@ -15,13 +15,13 @@ use crate::process::Process;
 
 /// The spinning process. It stands still except when told to run.
 #[derive(Debug)]
-pub(crate) struct Soaker {
+pub struct Soaker {
     process: Process,
 }
 
 impl Soaker {
     /// Starts it, and stops it at once.
-    pub(crate) fn start(folder: &Path) -> Result<Self> {
+    pub fn start(folder: &Path) -> Result<Self> {
         let own = std::env::current_exe().context("Failed to find this program's own file")?;
         let arguments = [OsStr::new("--idle"), OsStr::new("0"), own.as_os_str(), "soak".as_ref()];
         // `chrt` is of util-linux, which every distribution has.
@@ -35,24 +35,24 @@ impl Soaker {
     }
 
     /// Lets it spin.
-    pub(crate) fn spin(&self) -> Result<()> {
+    pub fn spin(&self) -> Result<()> {
         self.process.signal(Signal::SIGCONT)
     }
 
     /// Makes it stand still.
-    pub(crate) fn rest(&self) -> Result<()> {
+    pub fn rest(&self) -> Result<()> {
         self.process.signal(Signal::SIGSTOP)
     }
 
     /// How long it has spun so far.
-    pub(crate) fn spun_ns(&mut self) -> Result<u64> {
+    pub fn spun_ns(&mut self) -> Result<u64> {
         self.process.check()?;
         Ok(self.process.cpu_time()?.run_ns)
     }
 }
 
 /// The body of the spinning process.
-pub(crate) fn soak() -> Result<()> {
+pub fn soak() -> Result<()> {
     let mut turns = 0u64;
     loop {
         turns = black_box(turns.wrapping_add(1));

@@ -9,11 +9,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 /// Whether we were asked to stop. An error from [`Stop::check`] unwinds through all that must be
 /// taken down.
 #[derive(Debug, Clone)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// Listens from now on.
-    pub(crate) fn listen() -> Result<Self> {
+    pub fn listen() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&asked))
@@ -23,12 +23,12 @@ impl Stop {
     }
 
     /// Whether we were asked.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
     /// An error if we were asked.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         ensure!(!self.is_asked(), "interrupted; the namespaces are removed");
         Ok(())
     }

@@ -13,9 +13,9 @@ use std::net::SocketAddrV4;
 use crate::plan::Mac;
 
 /// Bytes ahead of the payload.
-pub(crate) const HEADERS_BYTES: usize = 42;
+pub const HEADERS_BYTES: usize = 42;
 /// The longest frame: Ethernet's header and 1,500 bytes.
-pub(crate) const FRAME_BYTES_MAX: usize = 1514;
+pub const FRAME_BYTES_MAX: usize = 1514;
 
 const ETHERNET_BYTES: usize = 14;
 const IP_BYTES: usize = 20;
@@ -24,20 +24,20 @@ const UDP_PROTOCOL: u8 = 17;
 
 /// From where to where a frame goes, on both layers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Path {
+pub struct Path {
     /// The sending device.
-    pub(crate) source_mac: Mac,
+    pub source_mac: Mac,
     /// The receiving device.
-    pub(crate) destination_mac: Mac,
+    pub destination_mac: Mac,
     /// The sender.
-    pub(crate) source: SocketAddrV4,
+    pub source: SocketAddrV4,
     /// The receiver.
-    pub(crate) destination: SocketAddrV4,
+    pub destination: SocketAddrV4,
 }
 
 /// Writes the headers in front of a payload that already lies at [`HEADERS_BYTES`]; returns the
 /// frame's length.
-pub(crate) fn wrap(frame: &mut [u8], path: &Path, payload_bytes: usize) -> usize {
+pub fn wrap(frame: &mut [u8], path: &Path, payload_bytes: usize) -> usize {
     let end = HEADERS_BYTES + payload_bytes;
     assert!(end <= FRAME_BYTES_MAX, "the frame is longer than the device takes");
     let length = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes();

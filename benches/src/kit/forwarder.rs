@@ -22,7 +22,7 @@ use nix::sys::socket::{
 use crate::plan::{PUBLIC, SHARDS, TUNNEL, shard};
 
 /// Bytes of the header ahead of each payload between forwarder and shards.
-pub(crate) const HEADER_BYTES: usize = 8;
+pub const HEADER_BYTES: usize = 8;
 /// As large as the relay's by default.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 const DATAGRAM_BYTES_MAX: usize = 2048;
@@ -30,7 +30,7 @@ const BATCH: usize = 64;
 
 /// Which baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Style {
+pub enum Style {
     /// recvfrom and sendto.
     Naive,
     /// recvmmsg and sendmmsg.
@@ -38,7 +38,7 @@ pub(crate) enum Style {
 }
 
 /// Forwards until it is killed.
-pub(crate) fn run(style: Style) -> Result<()> {
+pub fn run(style: Style) -> Result<()> {
     let public = bind(PUBLIC)?;
     let tunnel = bind(TUNNEL)?;
     let mut shards = Vec::new();
@@ -188,7 +188,7 @@ fn is_passing(error: &std::io::Error) -> bool {
 }
 
 /// What goes ahead of a client's payload.
-pub(crate) fn header(client: SocketAddrV4, payload_bytes: usize) -> [u8; HEADER_BYTES] {
+pub fn header(client: SocketAddrV4, payload_bytes: usize) -> [u8; HEADER_BYTES] {
     let [a, b, c, d] = client.ip().octets();
     let [port_high, port_low] = client.port().to_be_bytes();
     let [high, low] = u16::try_from(payload_bytes).unwrap_or(u16::MAX).to_be_bytes();
@@ -196,7 +196,7 @@ pub(crate) fn header(client: SocketAddrV4, payload_bytes: usize) -> [u8; HEADER_
 }
 
 /// Reads a header: whose payload, and the payload.
-pub(crate) fn read(datagram: &[u8]) -> Option<(SocketAddrV4, &[u8])> {
+pub fn read(datagram: &[u8]) -> Option<(SocketAddrV4, &[u8])> {
     let (&[a, b, c, d, port_high, port_low, high, low], rest) = datagram.split_first_chunk()?;
     let client =
         SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([port_high, port_low]));
