@@ -68,6 +68,11 @@ bench-forwarding: setup ## CPU per packet of the relay against naive forwarders,
 	target/release/bench-forwarding run
 	target/release/bench-forwarding spoof
 
+.PHONY: bench-peers
+bench-peers: setup ## Ringway beside what one would take instead (root; benches/peers/install.sh gets them)
+	$(CARGO) build --locked --release -p ringway-relay -p ringway-benches
+	target/release/bench-peers run
+
 .PHONY: bench-calls
 bench-calls: setup ## how long a call takes to come about, and its CPU, in namespaces (root)
 	$(CARGO) run --locked --release -q -p ringway-e2e --example bench-calls > $(RESULTS)-calls.md

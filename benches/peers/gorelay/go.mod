@@ -1,0 +1,3 @@
+module ringway/benches/gorelay
+
+go 1.22

@@ -1,0 +1,49 @@
+//! `bench-peers`: what a round trip costs Ringway, and what it costs what a user would take instead.
+//!
+//! ```text
+//! command_line ── run ─┬─ candidate   who is compared, how each is started and spoken to
+//!                      ├─ bench       the network, and the loop that sends, echoes and listens
+//!                      ├─ speech      flows, and packets as each candidate wants them
+//!                      ├─ subject     a running candidate: set up, measured, weighed
+//!                      ├─ search      the highest rate that loses next to nothing
+//!                      └─ results ─── report, verdicts
+//! ```
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation))]
+
+mod bench;
+mod candidate;
+mod command_line;
+mod footprint;
+mod report;
+mod results;
+mod run;
+mod search;
+mod speech;
+mod subject;
+mod turn;
+mod verdicts;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use command_line::{Command, CommandLine};
+
+#[expect(clippy::print_stderr, reason = "this is the program's output")]
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Run(options) => run::run(&options),
+        Command::Forwarder { style } => kit::forwarder::run(style),
+        Command::Inside { namespace, command } => {
+            kit::process::inside(namespace.as_deref(), &command)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-peers: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
