@@ -95,28 +95,13 @@ fn json(client: &Client, request: &Request) -> anyhow::Result<()> {
 fn top(client: &Client, request: &Request) -> anyhow::Result<()> {
     let in_place = std::io::stdout().is_terminal();
     if in_place {
-        exit::print(CLEAR)?;
+        exit::print(service::show::CLEAR)?;
     }
     for status in client.stream::<Status>(request)? {
         let text = dashboard::render(&status?);
-        exit::print(&if in_place { over(&text) } else { format!("{text}\n") })?;
+        exit::print(&if in_place { service::show::over(&text) } else { format!("{text}\n") })?;
     }
     Ok(())
-}
-
-/// Clears the screen.
-const CLEAR: &str = "\x1b[2J";
-
-/// A text over the one before, without a moment of empty screen between: from the top, the rest of
-/// each line cleared, and whatever is below.
-fn over(text: &str) -> String {
-    let mut over = "\x1b[H".to_owned();
-    for line in text.lines() {
-        over.push_str(line);
-        over.push_str("\x1b[K\n");
-    }
-    over.push_str("\x1b[J");
-    over
 }
 
 #[cfg(test)]
@@ -152,10 +137,5 @@ mod tests {
         std::fs::write(file, "[admin]\nsockt = \"/x\"\n").unwrap();
         let error = format!("{:#}", socket(&parse(&["--config", file, "status"])).unwrap_err());
         assert!(error.contains("--socket") && error.contains("sockt"), "{error}");
-    }
-
-    #[test]
-    fn a_screen_is_written_over_the_one_before() {
-        assert_eq!(over("a\nbc\n"), "\x1b[Ha\x1b[K\nbc\x1b[K\n\x1b[J");
     }
 }

@@ -1,6 +1,6 @@
 //! Flows from one router to another: at a hot upgrade all of them, after a miss one.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use relay::core::testing::{
     A, B, Check, LISTENER, RTP, Stage, client, clusters, settings, shard_a, shard_b, source,
@@ -137,4 +137,28 @@ fn what_is_recalled_is_checked_like_a_hint_and_limited_like_a_new_flow() {
     let counters = stage.counters();
     assert_eq!((counters.flows_recalled, counters.flows_not_recalled), (2, 5));
     assert_eq!(stage.flow(source(1)).unwrap().client.listener, LISTENER);
+}
+
+/// How long packets would wait for the flows of a full worker: printed, because it is what an operator
+/// of a large relay wants to know, and bounded loosely.
+#[test]
+fn a_full_table_is_handed_over_in_well_under_a_second() {
+    const FLOWS: u32 = 100_000;
+    let large = || Settings { flows_max: FLOWS, flows_per_shard_max: FLOWS, ..settings() };
+    let mut old = Stage::new(large(), clusters());
+    for number in 0..FLOWS {
+        let [_, a, b, c] = number.to_be_bytes();
+        let address = wire::address::Address::new([20, a, b, c].into(), 5_000);
+        old.answer_rtp(shard_a(), address);
+    }
+    let mut new = Stage::new(large(), clusters());
+    let start = std::time::Instant::now();
+    let bytes = snapshot::encode(&[old.router.records(old.now)]);
+    let encoded = start.elapsed();
+    let records = snapshot::decode(&bytes).unwrap();
+    let restored = new.router.restore(&records[0], new.now);
+    let elapsed = start.elapsed();
+    println!("{FLOWS} flows: written in {encoded:?}, read and restored in {:?}", elapsed - encoded);
+    assert_eq!(restored, Restored { taken: FLOWS.into(), refused: 0 });
+    assert!(elapsed < std::time::Duration::from_secs(5), "{elapsed:?}");
 }

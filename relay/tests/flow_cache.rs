@@ -81,10 +81,16 @@ impl Drop for Redis {
 
 /// A stage whose relay may use Redis on its own host, and knows so from the start.
 fn stage_with_redis() -> Option<(Stage, Redis)> {
+    stage_with_redis_as("", "")
+}
+
+/// The same with a user's name in front of the host, and further settings.
+fn stage_with_redis_as(user: &str, settings: &str) -> Option<(Stage, Redis)> {
     let mut stage = Stage::start("auto")?;
     let redis = Redis::start(&stage.hosts.relay)?;
     let text = fs::read_to_string(&stage.config).unwrap();
-    let section = format!("[redis]\nurl = \"redis://{REDIS}\"\ntimeout = \"100ms\"\n[admin]");
+    let url = format!("redis://{user}{REDIS}");
+    let section = format!("[redis]\nurl = \"{url}\"\ntimeout = \"100ms\"\n{settings}\n[admin]");
     fs::write(&stage.config, text.replace("[admin]", &section)).unwrap();
     stage.relay.kill().unwrap();
     stage.relay.wait().unwrap();
@@ -183,6 +189,26 @@ fn after_a_restart_redis_knows_the_flows_of_silent_calls() {
     assert_eq!(stage.cache("read", "found"), 1.0);
     stage.wait_for_metric("relay_flows_recalled_total", "worker", |recalled| recalled == 1.0);
     assert_eq!(stage.metric("relay_flows_created_total", "worker"), 0.0, "without a check");
+    stage.stop();
+}
+
+/// The user that docs/operating.md names, with a password from a file.
+#[test]
+fn a_user_of_redis_with_no_more_than_is_needed_will_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("redis-password");
+    fs::write(&password, "very secret\n").unwrap();
+    let settings = format!("password_file = {password:?}");
+    let Some((mut stage, redis)) = stage_with_redis_as("ringway@", &settings) else { return };
+    let rights = "~ringway:flow:* +set +getrange";
+    let made = redis.say(&format!("ACL SETUSER ringway on \">very secret\" {rights}"));
+    assert_eq!(made, "+OK");
+    assert_eq!(redis.say("ACL SETUSER default off"), "+OK");
+    let (caller, arrived) = stage.call(PUBLIC, 1);
+    calls_until(&mut stage, 100, |stage| stage.cache("write", "done") > 0.0);
+    stage.caller(PUBLIC).send(RTP);
+    stage.wait_for_cache("read", "absent", 1.0);
+    stage.still_answers(&caller, &arrived);
     stage.stop();
 }
 

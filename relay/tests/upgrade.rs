@@ -185,6 +185,25 @@ fn a_draining_relay_is_upgraded_to_a_draining_one_and_a_stopping_one_is_not() {
     end(process);
 }
 
+#[test]
+fn the_service_manager_is_told_which_process_is_the_service() {
+    let Some(mut stage) = Stage::start("auto") else { return };
+    assert_eq!(stage.told(), ["READY=1"]);
+    let process = upgrade(&mut stage)["process"].as_i64().unwrap();
+    // The old one names the new one, and the new one is ready, in whatever order.
+    let mut told = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while told.len() < 2 {
+        assert!(Instant::now() < deadline, "{told:?}");
+        told.extend(stage.told());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    told.sort();
+    assert_eq!(told, [format!("MAINPID={process}"), "READY=1".to_owned()]);
+    assert!(stage.wait_for_end(Duration::from_secs(10)).success());
+    end(i32::try_from(process).unwrap());
+}
+
 /// The gap in one call when the relay is killed and started again: from the last packet before to
 /// the first after, in either direction.
 fn gap_after_a_kill(stage: &mut Stage, model_speaks: bool) -> (Duration, Duration, Duration) {

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ transceivers = [{ id = 1, address = "10.77.2.2", shards = 1 }]
 /// A running relay with its hosts.
 pub(crate) struct Stage {
     pub(crate) relay: Child,
+    manager: UnixDatagram,
     pub(crate) shard: Shard,
     program: PathBuf,
     engine: String,
@@ -69,11 +71,33 @@ impl Stage {
         fs::write(&config, text).unwrap();
         let shard = on_host(&hosts.shard, || shard(&keyring));
         let program = program(folder.path());
+        let manager = UnixDatagram::bind(folder.path().join("notify.sock")).unwrap();
+        manager.set_nonblocking(true).unwrap();
         let relay = spawn(&hosts, &program, engine, &config);
-        let mut stage =
-            Self { relay, shard, program, engine: engine.to_owned(), config, folder, hosts };
+        let mut stage = Self {
+            relay,
+            manager,
+            shard,
+            program,
+            engine: engine.to_owned(),
+            config,
+            folder,
+            hosts,
+        };
         stage.wait_until_ready();
         Some(stage)
+    }
+
+    /// What the relay has told its service manager since this was last asked, but for the watchdog.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let mut message = [0; 200];
+        let all = std::iter::from_fn(|| {
+            self.manager
+                .recv(&mut message)
+                .ok()
+                .map(|length| String::from_utf8_lossy(&message[..length]).into_owned())
+        });
+        all.filter(|message| message != "WATCHDOG=1").collect()
     }
 
     /// Starts the relay again, after its end.
@@ -230,10 +254,13 @@ fn spawn(
     engine: &str,
     config: &std::path::Path,
 ) -> Child {
+    let folder = config.parent().unwrap();
     on_host(&hosts.relay, || {
         Command::new(program)
             .args(["run", "--engine", engine, "--config"])
             .arg(config)
+            // Where this stage listens.
+            .env("NOTIFY_SOCKET", folder.join("notify.sock"))
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap()
