@@ -31,6 +31,8 @@ pub struct Story {
     pub interrupted: bool,
     /// What a sweep or search has found.
     pub finding: Option<String>,
+    /// A sweep or search ended because the generator did not manage.
+    pub generator_gave_out: bool,
     /// Round trips of each second, for interval logs.
     pub intervals: Vec<Histogram<u64>>,
 }
@@ -128,6 +130,7 @@ pub fn conduct(
     let mut story = conductor.story;
     story.elapsed = Duration::from_nanos(monotonic_ns() - began);
     story.finding = plan.finding().map(str::to_owned);
+    story.generator_gave_out = plan.generator_gave_out();
     Ok(story)
 }
 

@@ -3,7 +3,12 @@
 //! to stall, instead of quietly slowing its own load down (coordinated omission).
 //!
 //! ```text
-//! call ───── one WebRTC client, sans-IO (str0m)
+//! conduct ── a plan's steps as orders (control) to the threads, their measurements as a story
+//!    ├ flows ── synthetic calls: generator (sans-IO) ── origins, engine      far end: sink
+//!    └ calls ── call (one WebRTC client, sans-IO) ── tokio-uring, signaling
+//! measure ── ledger, closed loop, histograms: what became of every packet
+//! report ─── one value ── table, JSON, HTML, HdrHistogram files, Prometheus, compare
+//! slo, verdict, target ── what is demanded, how it came out, who may be loaded
 //! ```
 //!
 //! The protocol parts hold no socket and read no clock, so that tests put known delay and loss into

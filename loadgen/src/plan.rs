@@ -87,6 +87,8 @@ pub struct Plan {
     trying: u32,
     /// Why no step follows.
     ended: Option<String>,
+    /// It ended because the generator did not manage.
+    gave_out: bool,
 }
 
 /// A step of a soak.
@@ -103,7 +105,16 @@ impl Plan {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let bad = settings.load.saturating_add(1);
-        Self { settings, steps: 0, floor_ms: None, good: 0, bad, trying: 0, ended: None }
+        Self {
+            settings,
+            steps: 0,
+            floor_ms: None,
+            good: 0,
+            bad,
+            trying: 0,
+            ended: None,
+            gave_out: false,
+        }
     }
 
     /// The next step, if there is one, given what came out of the last.
@@ -123,6 +134,12 @@ impl Plan {
     #[must_use]
     pub fn finding(&self) -> Option<&str> {
         self.ended.as_deref()
+    }
+
+    /// Whether it ended because the generator did not manage, not the target.
+    #[must_use]
+    pub fn generator_gave_out(&self) -> bool {
+        self.gave_out
     }
 
     /// The highest good load that a search has found.
@@ -157,6 +174,14 @@ impl Plan {
 
     fn sweep(&mut self, last: Option<&Outcome>) -> Option<Step> {
         if let Some(last) = last {
+            if last.bottleneck {
+                self.gave_out = true;
+                self.ended = Some(format!(
+                    "no knee below {}, and there the generator itself gave out",
+                    self.trying
+                ));
+                return None;
+            }
             let beyond = beyond_the_knee(last, self.floor_ms);
             self.floor_ms = self.floor_ms.or(last.p50_ms);
             if let Some(why) = beyond {
@@ -179,6 +204,7 @@ impl Plan {
     fn search(&mut self, last: Option<&Outcome>) -> Option<Step> {
         if let Some(last) = last {
             if last.bottleneck && !last.met {
+                self.gave_out = true;
                 self.ended = Some(format!(
                     "the generator gave out at {}; the target managed {}",
                     self.trying, self.good
@@ -219,9 +245,6 @@ impl Plan {
 }
 
 fn beyond_the_knee(outcome: &Outcome, floor_ms: Option<f64>) -> Option<String> {
-    if outcome.bottleneck {
-        return Some("there the generator itself gave out".to_owned());
-    }
     if outcome.loss > KNEE_LOSS {
         return Some(format!("loss {}", crate::slo::percent(outcome.loss)));
     }
@@ -326,6 +349,7 @@ mod tests {
             plan.next(None).unwrap();
             assert_eq!(plan.next(Some(&gave_out)), None);
             assert!(plan.finding().unwrap().contains("generator"), "{:?}", plan.finding());
+            assert!(plan.generator_gave_out());
         }
     }
 

@@ -257,10 +257,12 @@ impl Report {
     }
 }
 
-/// A sweep has found something or not; a search has, if any load was good.
+/// A search has missed its objectives if no load met them. Neither it nor a sweep says anything of
+/// the target if the generator gave out first.
 fn exploration(about: &About, story: &Story) -> Verdict {
     let found_none = story.finding.as_ref().is_some_and(|finding| finding.starts_with("not even"));
     match about.mode {
+        _ if story.generator_gave_out => Verdict::Bottleneck,
         Mode::Search if found_none => Verdict::Missed,
         _ => Verdict::Met,
     }

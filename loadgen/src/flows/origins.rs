@@ -14,6 +14,7 @@ use engine::sockets::{self, SocketSettings};
 use engine::{Engine, LINKS_MAX, Link, LinkSettings, LinkSocket};
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
+use service::exit::Usage;
 use service::network::Cidr;
 
 /// Sockets that share out the source addresses.
@@ -81,9 +82,11 @@ fn open_shared(target: SocketAddrV4, network: &Cidr, flows: u32) -> anyhow::Resu
     let count = u32::try_from(hosts).unwrap_or(u32::MAX);
     ensure!(
         u64::from(flows) <= hosts * u64::from(SHARED_SOCKETS),
-        "--sources {network} has room for {} flows a thread, not {flows}: name a larger network, or \
-         use more --threads",
-        hosts * u64::from(SHARED_SOCKETS)
+        Usage(format!(
+            "--sources {network} has room for {} flows a thread, not {flows}: name a larger \
+             network, or use more --threads",
+            hosts * u64::from(SHARED_SOCKETS)
+        ))
     );
     let mut sockets = Vec::new();
     let mut links = Vec::new();
@@ -111,9 +114,11 @@ fn open_shared(target: SocketAddrV4, network: &Cidr, flows: u32) -> anyhow::Resu
 fn open_own(target: SocketAddr, flows: u32) -> anyhow::Result<Opened> {
     ensure!(
         flows as usize <= LINKS_MAX,
-        "{flows} flows on one thread need as many sockets, and {LINKS_MAX} is the most: use more \
-         --threads, or --sources NETWORK with addresses that are all this host's (ip route add local \
-         NETWORK dev lo)"
+        Usage(format!(
+            "{flows} flows on one thread need as many sockets, and {LINKS_MAX} is the most: use \
+             more --threads, or --sources NETWORK with addresses that are all this host's (ip \
+             route add local NETWORK dev lo)"
+        ))
     );
     let unspecified = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let unspecified: SocketAddr = unspecified.parse().context("an address of ours")?;

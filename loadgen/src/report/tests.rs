@@ -57,6 +57,7 @@ pub(crate) fn story(p99_ms: u64, lost: u64) -> Story {
         elapsed: Duration::from_secs(21),
         interrupted: false,
         finding: None,
+        generator_gave_out: false,
     }
 }
 
@@ -109,6 +110,9 @@ fn a_sweep_is_not_missed_by_its_overload() {
     assert_eq!(of(&story, Mode::Search), Verdict::Met);
     story.finding = Some("not even 1 met the objectives".into());
     assert_eq!(of(&story, Mode::Search), Verdict::Missed);
+    story.generator_gave_out = true;
+    assert_eq!(of(&story, Mode::Sweep), Verdict::Bottleneck);
+    assert_eq!(of(&story, Mode::Search), Verdict::Bottleneck);
 }
 
 #[test]
