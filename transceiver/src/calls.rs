@@ -2,11 +2,11 @@
 
 use crate::backend::{Backends, Invitation, Unavailable};
 use crate::call::{CallId, CallReport};
+use crate::ingress::{Ingress, RelayWatch};
 use crate::negotiation::{
     Credentials, Fragment, Negotiator, NoCertificate, Offer, OfferError, Renegotiated,
 };
 use crate::shard::{Desk, NoSuchCall, Opening, Order, Question, Refusal, Reply, TooManyOrders};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -27,7 +27,7 @@ pub struct Policy {
     /// How long a ufrag makes new flows: the longest call.
     pub hint_lifetime: Duration,
     /// The relays that clients are told, the best one first.
-    pub ingress: Arc<[SocketAddr]>,
+    pub ingress: Arc<[Ingress]>,
     /// Calls that one shard has at most.
     pub calls_per_shard_max: u32,
 }
@@ -109,14 +109,17 @@ pub struct Calls {
     default_backend: usize,
     policy: RwLock<Arc<Policy>>,
     draining: AtomicBool,
+    watch: Arc<RelayWatch>,
 }
 
 impl Calls {
-    /// A desk in front of these shards. The first backend is what clients get that name none.
+    /// A desk in front of these shards, which tell the watch what they hear of relays. The first
+    /// backend is what clients get that name none.
     pub fn new(
         shards: Vec<ShardHandles>,
         backends: Vec<Box<dyn Backends>>,
         policy: Policy,
+        watch: Arc<RelayWatch>,
     ) -> Result<Self, NoCertificate> {
         let line = |handles: ShardHandles| {
             let mut start = [0; 4];
@@ -131,6 +134,7 @@ impl Calls {
             default_backend: 0,
             policy: RwLock::new(Arc::new(policy)),
             draining: AtomicBool::new(false),
+            watch,
         })
     }
 
@@ -167,7 +171,8 @@ impl Calls {
         let (tag, credentials, expires_at) = line.mint(&policy, shard);
         let id = new_id(shard);
         let now = Instant::now();
-        let negotiated = self.negotiator.accept(&offer, &credentials, &policy.ingress, now)?;
+        let ingress = self.watch.advertised(&policy.ingress);
+        let negotiated = self.negotiator.accept(&offer, &credentials, &ingress, now)?;
         let answer = negotiated.answer.clone();
         let bell = line.desk.board().bell(tag);
         let invitation = Invitation { id, session: session.map(Arc::new), bell, now };

@@ -16,6 +16,7 @@ pub mod backend;
 pub mod call;
 pub mod calls;
 pub mod control;
+pub mod ingress;
 pub mod negotiation;
 pub mod session;
 pub mod shard;

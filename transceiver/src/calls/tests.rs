@@ -32,7 +32,9 @@ fn scene(shards: usize, calls_per_shard_max: u32) -> Scene {
         calls_per_shard_max,
     };
     let backends: Vec<Box<dyn Backends>> = vec![Box::new(Echoes), Box::new(Parrots)];
-    let calls = Calls::new(handles.collect(), backends, policy).unwrap().with_default("parrot");
+    let calls = Calls::new(handles.collect(), backends, policy, Arc::default())
+        .unwrap()
+        .with_default("parrot");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     Scene { calls: Arc::new(calls), orders, runtime }
 }

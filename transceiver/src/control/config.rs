@@ -10,9 +10,9 @@ pub mod limits;
 mod remarks;
 mod sections;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::ingress::Ingress;
 use serde::{Deserialize, Serialize};
 use service::config::{Changes, Cpus, Key, Problems, Schema, Threads};
 
@@ -33,7 +33,7 @@ pub type Shards = Threads<{ limits::SHARDS_MAX }>;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The relays that clients are told, the best one first.
-    pub ingress: Vec<SocketAddr>,
+    pub ingress: Vec<Ingress>,
     /// The cluster.
     pub cluster: u16,
     /// What relays know it by.

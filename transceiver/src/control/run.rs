@@ -60,10 +60,11 @@ pub fn run(sources: Sources) -> Result<()> {
             take_over: false,
         };
         let admin = admin::Server::bind(&place, Limits::default())?;
-        let Started { handles, slots, threads, engine, ended } = start::start(&config, &keyring)?;
+        let started = start::start(&config, &keyring)?;
+        let Started { handles, slots, threads, engine, watch, ended, .. } = started;
         let cluster = ClusterId(config.cluster);
         let policy = policy_of(&config, keyring, cluster, transceiver);
-        let calls = Calls::new(handles, backends(), policy)
+        let calls = Calls::new(handles, backends(), policy, watch)
             .context("Failed to make a certificate")?
             .with_default(config.backend.as_str());
         let calls = Arc::new(calls);

@@ -6,6 +6,7 @@
 use super::config::{self, Config, Identity};
 use crate::backend::Board;
 use crate::calls::ShardHandles;
+use crate::ingress::{Ingress, RelayWatch};
 use crate::shard::core::{Core, Settings};
 use crate::shard::thread::{Parts, outbox, run};
 use crate::shard::{Limits, Orders, Slot};
@@ -51,6 +52,10 @@ pub(super) struct Started {
     pub(super) slots: Vec<Arc<Slot>>,
     pub(super) threads: Vec<JoinHandle<io::Result<()>>>,
     pub(super) engine: EngineChoice,
+    /// What the shards hear of relays.
+    pub(super) watch: Arc<RelayWatch>,
+    /// Tells relays this process from the one before.
+    boot: u64,
     /// Tells of shards that have ended.
     pub(super) ended: mpsc::UnboundedReceiver<usize>,
 }
@@ -79,6 +84,8 @@ pub(super) fn start(config: &Config, keyring: &Arc<Keyring>) -> Result<Started> 
         slots: Vec::with_capacity(shards),
         threads: Vec::with_capacity(shards),
         engine: EngineChoice { name, reason: choice.reason },
+        watch: Arc::default(),
+        boot: boot(),
         ended,
     };
     for (shard, engine) in engines.into_iter().enumerate() {
@@ -106,6 +113,13 @@ fn cpus(config: &Config) -> Result<Vec<usize>> {
         warn!(?missing, ?allowed, "some of `cpus` may not be used by this process: ignored");
     }
     Ok(if usable.is_empty() { allowed } else { usable })
+}
+
+/// A number that no other start of this process has. Zero would say nothing.
+fn boot() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel's random source works");
+    u64::from_be_bytes(bytes) | 1
 }
 
 /// The tunnel socket of each shard.
@@ -174,6 +188,8 @@ fn spawn(
         packet_bytes_max: PACKET_BYTES_MAX.into(),
         limits: limits(config),
         ingress: config.ingress.clone().into(),
+        watch: Arc::clone(&started.watch),
+        boot: started.boot,
         board: board.clone(),
         calls: Arc::clone(&calls),
         // That it fails once it has worked does not happen on Linux; who cannot draw unique sender
@@ -222,8 +238,8 @@ pub(super) fn identity(config: &Config) -> Result<TransceiverId> {
 }
 
 /// The address from which this host would send to a relay. Asks the routing table; sends nothing.
-fn own_address(ingress: &[SocketAddr]) -> Result<Ipv4Addr> {
-    let relay = ingress.iter().find(|address| address.is_ipv4());
+fn own_address(ingress: &[Ingress]) -> Result<Ipv4Addr> {
+    let relay = ingress.iter().map(|ingress| ingress.address).find(SocketAddr::is_ipv4);
     let own = relay.and_then(|relay| {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect(relay).ok()?;

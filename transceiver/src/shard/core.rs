@@ -11,6 +11,7 @@ use super::relays::{Departure, Network, Random, Relays};
 use super::sessions::Sessions;
 use crate::backend::Board;
 use crate::call::{CallId, CallReport, CallState, EndReason};
+use crate::ingress::{Ingress, RelayWatch};
 use crate::session::{Checked, Outlet, Path, Session, Tally};
 use service::log::Sparing;
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use wire::frame::Frame;
 use wire::hint::SessionTag;
 use wire::keyring::Keyring;
 use wire::stun::{self, Kind};
-use wire::tunnel::{Content, Direction, Opener};
+use wire::tunnel::{About, Content, Direction, Opener};
 
 /// Relay workers whose keys are remembered.
 const SENDERS_MAX: usize = 2 * super::relays::RELAYS_MAX;
@@ -37,7 +38,11 @@ pub struct Settings {
     /// Bounds that can change.
     pub limits: Limits,
     /// Named in answers to ICE restarts.
-    pub ingress: Arc<[SocketAddr]>,
+    pub ingress: Arc<[Ingress]>,
+    /// Told what relays say of themselves.
+    pub watch: Arc<RelayWatch>,
+    /// Drawn when the process starts: relays tell it from one that was there before by it.
+    pub boot: u64,
     /// Where bells are heard.
     pub board: Board,
     /// Counts the shard's calls, and those on their way to it.
@@ -55,7 +60,9 @@ pub struct Core {
     deadlines: Deadlines,
     ended: Ended,
     limits: Limits,
-    ingress: Arc<[SocketAddr]>,
+    ingress: Arc<[Ingress]>,
+    watch: Arc<RelayWatch>,
+    boot: u64,
     board: Board,
     calls: Arc<AtomicU32>,
     counters: Counters,
@@ -75,6 +82,8 @@ impl Core {
             ended: Ended::default(),
             limits,
             ingress,
+            watch: settings.watch,
+            boot: settings.boot,
             board: settings.board,
             calls: settings.calls,
             counters: Counters::new(),
@@ -109,7 +118,9 @@ impl Core {
             }
             Content::Ping(token) => {
                 self.counters.pings += 1;
-                if let Some(pong) = self.relays.pong(from, token, &self.keyring) {
+                self.watch.heard(from.ip(), opened.about.draining);
+                let about = About { boot: self.boot, draining: self.draining };
+                if let Some(pong) = self.relays.pong(from, token, about, &self.keyring) {
                     send(from, &pong);
                 }
             }
@@ -312,7 +323,7 @@ impl Core {
         )
             -> Result<crate::negotiation::Renegotiated, crate::negotiation::OfferError>,
     ) -> Result<Reply, NoSuchCall> {
-        let ingress = Arc::clone(&self.ingress);
+        let ingress = self.watch.advertised(&self.ingress);
         let before = self.sessions.get(tag).ok_or(NoSuchCall)?.credentials().ufrag;
         let mut result = None;
         self.enter(tag, now, send, |session, outlet| {

@@ -86,7 +86,9 @@ impl World {
             tunnel_mtu_bytes: 1472,
             packet_bytes_max: 1600,
             limits,
-            ingress: Arc::from([SocketAddr::from(([203, 0, 113, 1], 3478))]),
+            ingress: Arc::from([SocketAddr::from(([203, 0, 113, 1], 3478)).into()]),
+            watch: Arc::default(),
+            boot: 1,
             board: Board::new(None),
             calls: Arc::clone(&calls),
             random: Box::new(move |bytes| {

@@ -2,11 +2,11 @@
 
 use crate::backend::{Backend, Board};
 use crate::call::{CallId, CallReport};
+use crate::ingress::Ingress;
 use crate::negotiation::{Credentials, Fragment, Negotiated, Offer, OfferError, Renegotiated};
 use crossbeam::queue::ArrayQueue;
 use engine::Waker;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
@@ -96,7 +96,7 @@ pub enum Order {
     /// Use other keys from now on.
     Keyring(Arc<Keyring>),
     /// Name these relays in answers to restarts.
-    Ingress(Arc<[SocketAddr]>),
+    Ingress(Arc<[Ingress]>),
     /// Have at most so many calls, none longer than this.
     Limits(Limits),
     /// Take no new calls, or take them again.

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::frame::Client;
 use wire::keyring::Keyring;
-use wire::tunnel::{AppendError, Bundle, Direction, ECHO_BYTES, Sealer, SenderId};
+use wire::tunnel::{About, AppendError, Bundle, Direction, ECHO_BYTES, Sealer, SenderId};
 
 /// Relay workers that one shard speaks to at most: a large fleet's, twice over.
 pub(super) const RELAYS_MAX: usize = 512;
@@ -167,12 +167,13 @@ impl Relays {
         &mut self,
         relay: SocketAddr,
         token: u64,
+        about: About,
         keyring: &Keyring,
     ) -> Option<[u8; ECHO_BYTES]> {
         let relay = &mut self.relays[*self.by_address.get(&relay)?];
-        relay.sealer.seal_pong(token).ok().or_else(|| {
+        relay.sealer.seal_pong_about(token, about).ok().or_else(|| {
             relay.sealer = new_sealer(keyring, &mut self.random);
-            relay.sealer.seal_pong(token).ok()
+            relay.sealer.seal_pong_about(token, about).ok()
         })
     }
 

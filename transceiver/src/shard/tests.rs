@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use wire::frame::Client;
 use wire::hint::SessionTag;
 use wire::keyring::Keyring;
-use wire::tunnel::{Bundle, Content, Direction, Opener, Sealer, SenderId};
+use wire::tunnel::{About, Bundle, Content, Direction, Opener, Sealer, SenderId};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -32,7 +32,7 @@ struct Relay {
     /// What came: frames, and who is gone.
     frames: Vec<(Client, Vec<u8>)>,
     gone: Vec<Client>,
-    pongs: Vec<u64>,
+    pongs: Vec<(u64, About)>,
     datagrams: usize,
 }
 
@@ -55,12 +55,13 @@ impl Relay {
 
     fn receive(&mut self, datagram: &mut [u8]) {
         self.datagrams += 1;
-        match self.opener.open(datagram).expect("a shard's datagram").content {
+        let opened = self.opener.open(datagram).expect("a shard's datagram");
+        match opened.content {
             Content::Data(frames) => {
                 self.frames.extend(frames.map(|f| (f.client, f.payload.to_vec())));
             }
             Content::Gone(frames) => self.gone.extend(frames.map(|frame| frame.client)),
-            Content::Pong(token) => self.pongs.push(token),
+            Content::Pong(token) => self.pongs.push((token, opened.about)),
             Content::Ping(_) => panic!("shards ask nobody"),
         }
     }
@@ -103,6 +104,8 @@ impl World {
             packet_bytes_max: 2048,
             limits: limits(),
             ingress: Arc::from([crate::session::testing::INGRESS.parse().unwrap()]),
+            watch: Arc::default(),
+            boot: 1,
             board: board.clone(),
             calls: Arc::clone(&calls),
             random: Box::new(move |bytes| {
@@ -372,7 +375,8 @@ fn what_is_not_sealed_by_a_relay_costs_nothing_and_makes_nobody_known() {
     world.inject(path(0).relay, &mut ping);
     world.inject(path(0).relay, &mut copy.clone());
     world.turn();
-    assert_eq!(world.relays[0].pongs, [7]);
+    let about = About { boot: 1, draining: false };
+    assert_eq!(world.relays[0].pongs, [(7, about)]);
     assert_eq!(world.counter("transceiver_relays", ""), 1);
     let drops = world.drops();
     assert_eq!(drops.values().sum::<u64>(), 4, "{drops:?}");
@@ -547,4 +551,31 @@ fn a_rung_bell_wakes_the_one_it_belongs_to() {
     world.pass(20 * MS);
     let heard = |caller: &Caller| caller.events.contains(&ClientEvent::Message("ding".into()));
     assert_eq!((heard(&world.callers[0]), heard(&world.callers[1])), (false, true));
+}
+
+#[test]
+fn who_drains_says_so_both_ways() {
+    let (mut world, ids) = World::connected(1);
+    let via = format!("{} via {}", crate::session::testing::INGRESS, path(0).relay.ip());
+    let list = [via.parse().unwrap(), "192.0.2.9:1".parse().unwrap()];
+    world.order(Order::Ingress(Arc::from(list)));
+    world.order(Order::Drain(true));
+    for (number, draining) in [(0, false), (1, true)] {
+        let about = About { boot: 5, draining };
+        let mut ping = world.relays[0].sealer.seal_ping_about(number, about).unwrap();
+        world.inject(path(0).relay, &mut ping);
+        world.turn();
+        let own = About { boot: 1, draining: true };
+        assert_eq!(world.relays[0].pongs.pop(), Some((number, own)));
+        let now = world.now;
+        let offer = world.callers[0].call.restart_ice(now).unwrap();
+        let offer = Offer::parse(offer.as_bytes(), Role::Call).unwrap();
+        let question = Question::Renegotiate(offer, credentials(60 + u32::from(draining)));
+        let Ok(Reply::Renegotiated(Ok(done))) = world.ask(ids[0], question) else {
+            panic!("an answer");
+        };
+        let names = |address: &str| done.answer.contains(&format!(" {address} "));
+        assert_eq!((names("203.0.113.1 3478"), names("192.0.2.9 1")), (!draining, true));
+        world.callers[0].call.accept_answer(&done.answer, now).unwrap();
+    }
 }

@@ -6,6 +6,7 @@ use super::router;
 use super::{Access, Rate, Rates, Settings};
 use crate::backend::{Board, echo::Echoes, parrot::Parrots};
 use crate::calls::{Calls, Policy, ShardHandles};
+use crate::ingress::Ingress;
 use crate::shard::core::{Core, Settings as CoreSettings};
 use crate::shard::{Limits, Orders, Slot, thread};
 use axum::Router;
@@ -63,9 +64,9 @@ static WORLD: LazyLock<Mutex<World>> = LazyLock::new(|| {
 /// A front desk with both backends and one shard, whose thread runs until it is told to stop.
 pub fn desk(calls_max: u32) -> Calls {
     let keyring = Arc::new(Keyring::parse(KEYS).expect("the test keyring"));
-    let ingress: Arc<[SocketAddr]> = Arc::from([
-        SocketAddr::from(([192, 0, 2, 1], 3478)),
-        SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 3478)),
+    let ingress: Arc<[Ingress]> = Arc::from([
+        SocketAddr::from(([192, 0, 2, 1], 3478)).into(),
+        SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 3478)).into(),
     ]);
     let handles = shard(calls_max, &keyring, &ingress);
     let policy = Policy {
@@ -76,11 +77,11 @@ pub fn desk(calls_max: u32) -> Calls {
         ingress,
         calls_per_shard_max: calls_max,
     };
-    Calls::new(vec![handles], vec![Box::new(Echoes), Box::new(Parrots)], policy)
+    Calls::new(vec![handles], vec![Box::new(Echoes), Box::new(Parrots)], policy, Arc::default())
         .expect("a certificate")
 }
 
-fn shard(calls_max: u32, keyring: &Arc<Keyring>, ingress: &Arc<[SocketAddr]>) -> ShardHandles {
+fn shard(calls_max: u32, keyring: &Arc<Keyring>, ingress: &Arc<[Ingress]>) -> ShardHandles {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = sockets::bind(&sockets::SocketSettings::tunnel(loopback)).expect("a socket");
     let link = LinkSocket { socket: bound.socket, settings: LinkSettings::default() };
@@ -99,6 +100,8 @@ fn shard(calls_max: u32, keyring: &Arc<Keyring>, ingress: &Arc<[SocketAddr]>) ->
             lost_after: Duration::from_secs(60),
         },
         ingress: Arc::clone(ingress),
+        watch: Arc::default(),
+        boot: 1,
         board,
         calls: Arc::clone(&calls),
         random: Box::new(|bytes| getrandom::fill(bytes).expect("random bytes")),

@@ -37,13 +37,14 @@ fn ingress(config: &Config, problems: &mut Problems<'_>) {
     }
     for (index, address) in addresses.iter().enumerate() {
         let key = format!("ingress[{index}]");
+        let address = address.address;
         if let Some(reason) = unreachable(address.ip()) {
             problems.add(&key, format!("{address} {reason}"));
         }
         if address.port() == 0 {
             problems.add(&key, format!("{address} has no port: that of the relay's `listen`"));
         }
-        if addresses[..index].contains(address) {
+        if addresses[..index].iter().any(|other| other.address == address) {
             problems.add(&key, format!("{address} is listed twice"));
         }
     }

@@ -55,7 +55,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        if self.ingress.iter().all(|address| address.ip().is_loopback()) {
+        if self.ingress.iter().all(|ingress| ingress.address.ip().is_loopback()) {
             remarks.push(
                 "ingress has only loopback addresses: clients on other hosts cannot call, and \
                  Firefox not even on this one"
