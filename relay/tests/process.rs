@@ -33,7 +33,8 @@ fn calls_go_through_with_either_engine_and_family() {
             calls.iter().map(|(_, arrived)| arrived.relay).collect();
         assert_eq!(relays.len(), 2, "twenty calls are spread over both workers");
         stage.wait_for_metric("relay_flows_assured", "worker", |flows| flows == 20.0);
-        assert_eq!(stage.metric("relay_client_received_packets_total", "class=\"rtp\""), 20.0);
+        let received = "relay_client_received_packets_total";
+        stage.wait_for_metric(received, "class=\"rtp\"", |packets| packets == 20.0);
         assert_eq!(stage.metric("relay_worker_allocations_after_ready_total", "worker"), 0.0);
         stage.stop();
     }

@@ -23,6 +23,8 @@ pub struct Peer {
     pub listed: bool,
     /// Whether it answers at least one worker; none before anyone could tell.
     pub up: Option<bool>,
+    /// Whether it takes no new sessions, as it says.
+    pub draining: bool,
     /// Workers that have a leg to it.
     pub legs: u32,
     /// Workers that it answers.
@@ -65,6 +67,7 @@ pub fn merge(names: &Names, workers: impl IntoIterator<Item = Vec<PeerInfo>>) ->
             tunnel: info.tunnel.into(),
             listed: info.listed,
             up: None,
+            draining: false,
             legs: 0,
             legs_up: 0,
             round_trip_us: None,
@@ -74,6 +77,7 @@ pub fn merge(names: &Names, workers: impl IntoIterator<Item = Vec<PeerInfo>>) ->
         peer.legs += 1;
         peer.legs_up += u32::from(up);
         peer.listed |= info.listed;
+        peer.draining |= info.draining;
         peer.flows += u64::from(info.flows);
         peer.up = match (peer.up, info.up) {
             (Some(true), _) | (_, Some(true)) => Some(true),

@@ -27,6 +27,8 @@ const REPORTS_PER_TURN_MAX: usize = 1_024;
 const REFRESHES_PER_TURN_MAX: usize = 512;
 /// How often refreshes are looked for.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(50);
+/// Time between two workers being asked for all their flows.
+const LEARN_INTERVAL: Duration = Duration::from_millis(500);
 /// Flows asked for at once, when all of a worker's are.
 const PAGE: u32 = 256;
 
@@ -83,6 +85,7 @@ pub(super) async fn run(
     let cache = cache.map(Arc::new);
     let mut lost = vec![0; workers];
     let mut stale = vec![full; workers];
+    let mut learn_at = Instant::now();
     let mut limit = Limit::default();
     let mut refresh = time::interval(REFRESH_INTERVAL);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,10 +119,17 @@ pub(super) async fn run(
                     break;
                 }
             }
-            stale[worker] |= std::mem::replace(&mut lost[worker], reports.lost()) != lost[worker];
+            let lost_now = reports.lost();
+            stale[worker] |= lost_now != lost[worker];
+            lost[worker] = lost_now;
         }
-        if let Some(worker) = stale.iter().position(|stale| *stale) {
+        // Where changes are lost again and again, the worker has better things to do than to tell
+        // everything again and again.
+        if now >= learn_at
+            && let Some(worker) = stale.iter().position(|stale| *stale)
+        {
             stale[worker] = false;
+            learn_at = now + LEARN_INTERVAL;
             learn_all(relay.fleet(), &mut directory, cache.as_deref(), worker).await;
         }
         counters.flows.store(directory.len() as u64, Ordering::Relaxed);

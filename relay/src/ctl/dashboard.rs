@@ -172,6 +172,7 @@ pub(super) fn peers_table<'a>(peers: impl Iterator<Item = &'a Peer>) -> String {
     ]);
     for peer in peers {
         let state = match peer.up {
+            Some(true) if peer.draining => "draining",
             Some(true) => "up",
             Some(false) => "DOWN",
             None => "?",
@@ -220,6 +221,7 @@ mod tests {
             listed: true,
             up,
             legs: 2,
+            draining: false,
             legs_up: if up == Some(true) { 2 } else { 0 },
             round_trip_us: (up == Some(true)).then_some(245),
             flows: 10,

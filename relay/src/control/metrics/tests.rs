@@ -140,6 +140,7 @@ fn too_many_shards_are_counted_instead() {
         tunnel: ([10, 0, 0, 1], 1).into(),
         listed: false,
         up: Some(true),
+        draining: false,
         legs: 1,
         legs_up: 1,
         round_trip_us: None,
