@@ -23,6 +23,8 @@ use crate::target::Permission;
 const STEP_TIME: Duration = Duration::from_secs(10);
 /// How long frames under way are waited for at the end.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long the last receive may take to end.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// Whatever is longer is no packet of a call.
 const PACKET_BYTES_MAX: usize = 2048;
 
@@ -157,8 +159,9 @@ pub(super) async fn run(
         step_from: now,
         leaving_from: None,
     };
-    let result = task.talk().await;
-    task.end().await;
+    let mut receiving = receive(&task.socket, vec![0; PACKET_BYTES_MAX]);
+    let result = task.talk(&mut receiving).await;
+    task.end(receiving).await;
     if result.is_err()
         && let Some(location) = location
     {
@@ -169,8 +172,7 @@ pub(super) async fn run(
 }
 
 impl Task {
-    async fn talk(&mut self) -> Result<(), Failure> {
-        let mut receiving = receive(&self.socket, vec![0; PACKET_BYTES_MAX]);
+    async fn talk(&mut self, receiving: &mut Receiving) -> Result<(), Failure> {
         let leave = Rc::clone(&self.leave);
         let alarm = Alarm::new(Rc::clone(&self.shared.beat));
         loop {
@@ -183,11 +185,11 @@ impl Task {
             let deadline = self.deadline();
             tokio::select! {
                 biased;
-                (result, buffer) = &mut receiving => {
+                (result, buffer) = &mut *receiving => {
                     if let Ok((length, source)) = result {
                         self.take(source, &buffer[..length])?;
                     }
-                    receiving = receive(&self.socket, buffer);
+                    *receiving = receive(&self.socket, buffer);
                 }
                 () = alarm.until(deadline) => self.tick()?,
                 () = leave.bell.notified() => {}
@@ -329,7 +331,7 @@ impl Task {
     }
 
     /// Says goodbye and closes the books.
-    async fn end(&mut self) {
+    async fn end(&mut self, receiving: Receiving) {
         let now = Instant::now();
         if let Some(book) = &mut self.book {
             let mut window = self.shared.window.borrow_mut();
@@ -339,6 +341,23 @@ impl Task {
         // One that fails to close is closed all the same: nobody answers it any more.
         let _ = self.call.close(now);
         self.transmit().await;
+        self.settle(receiving).await;
+    }
+
+    /// A receive that is dropped stays in the ring and holds the socket open until something
+    /// arrives; and tokio-uring 0.5 frees its buffer when the runtime ends, with the kernel still
+    /// writing to it. So something arrives: a byte from ourselves.
+    async fn settle(&self, receiving: Receiving) {
+        let Ok(own) = self.socket.local_addr() else { return };
+        let localhost = if self.is_ipv4 {
+            SocketAddr::from(([127, 0, 0, 1], own.port()))
+        } else {
+            SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, own.port()))
+        };
+        let (sent, _) = self.socket.send_to(vec![0], localhost).await;
+        if sent.is_ok() {
+            let _ = tokio::time::timeout(SETTLE_TIME, receiving).await;
+        }
     }
 }
 
