@@ -50,11 +50,17 @@ pub struct Shard {
 pub type LegCounters = HashMap<[u8; 8], u64>;
 
 impl Sessions {
-    /// One session for each of so many clients, and the text of the keyring that the relay is to have.
+    /// One session for each of so many clients, spread over all shards, and the text of the keyring
+    /// that the relay is to have.
     pub fn generate(clients: u32) -> Result<(Self, KeyringText)> {
+        Self::generate_on(clients, shard_of)
+    }
+
+    /// The same, with each client's session on the shard that `shard_of` says.
+    pub fn generate_on(clients: u32, shard_of: fn(u32) -> u16) -> Result<(Self, KeyringText)> {
         let text = wire::keyring::generate(getrandom::fill).context("Failed to make a keyring")?;
         let keyring = Keyring::parse(&text).context("Failed to read the keyring just made")?;
-        let credentials = (0..clients).map(|index| keyring.mint(hint(index))).collect();
+        let credentials = (0..clients).map(|index| keyring.mint(hint(index, shard_of))).collect();
         let mut shards = Vec::new();
         for _ in 0..SHARDS {
             let mut sender = [0; 8];
@@ -74,7 +80,7 @@ impl Sessions {
 
     /// The ufrag of one more session.
     pub fn fresh_ufrag(&self, session: u32) -> Ufrag {
-        self.keyring.mint(hint(session)).0
+        self.keyring.mint(hint(session, shard_of)).0
     }
 
     /// A client's check, as its browser would send it first.
@@ -212,7 +218,7 @@ fn identity(index: u32) -> Client {
 }
 
 /// Where a client's session lives.
-fn hint(index: u32) -> Hint {
+fn hint(index: u32, shard_of: fn(u32) -> u16) -> Hint {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Hint {
         cluster: ClusterId(CLUSTER),

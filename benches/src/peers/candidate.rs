@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use kit::plan::shard_of;
 
 /// What a candidate is to the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,14 @@ pub(crate) enum Launch {
     /// This program, as a small forwarder.
     Forwarder(&'static str),
     /// The relay's program, with this engine and budget for coalescing.
-    Relay { engine: &'static str, coalesce_us_max: u32 },
+    Relay {
+        /// `uring` or `mmsg`.
+        engine: &'static str,
+        /// The budget for coalescing.
+        coalesce_us_max: u32,
+        /// Which backend a client's call is on.
+        shard_of: fn(u32) -> u16,
+    },
     /// Somebody else's program.
     Program {
         /// What it is called, where the search path finds it or install.sh put it.
@@ -78,7 +86,7 @@ const fn ringway(
     engine: &'static str,
     us: u32,
 ) -> Candidate {
-    let launch = Launch::Relay { engine, coalesce_us_max: us };
+    let launch = Launch::Relay { engine, coalesce_us_max: us, shard_of };
     Candidate { name, about, role: Role::Ringway, dialect: Dialect::Tunnel, launch }
 }
 
@@ -95,10 +103,19 @@ const GO_ARGUMENTS: [&str; 4] = [
 ];
 
 /// All, in the order of the tables.
-pub(crate) const ALL: [Candidate; 11] = [
+pub(crate) const ALL: [Candidate; 12] = [
     ringway(OURS, "the relay as it ships: io_uring, coalescing up to 100 µs", "uring", 100),
     ringway("ringway-mmsg", "the same on recvmmsg and sendmmsg", "mmsg", 100),
     ringway("ringway-eager", "io_uring without coalescing: wakes up for every packet", "uring", 0),
+    Candidate {
+        launch: Launch::Relay { engine: "uring", coalesce_us_max: 100, shard_of: |_| 0 },
+        ..ringway(
+            "ringway-one",
+            "as it ships, with all calls on one backend instead of four",
+            "uring",
+            100,
+        )
+    },
     yardstick("naive", "recvfrom and sendto, a table of flows, nothing else"),
     yardstick("mmsg", "recvmmsg and sendmmsg, 64 a call, a table of flows, nothing else"),
     Candidate {

@@ -99,8 +99,8 @@ impl Subject {
     ) -> Result<Self> {
         wait_for_ports(bench)?;
         let mut arguments = candidate.prepare(folder)?;
-        let speech = if let Launch::Relay { engine, coalesce_us_max } = candidate.launch {
-            let (sessions, keyring) = Sessions::generate(flows_max)?;
+        let speech = if let Launch::Relay { engine, coalesce_us_max, shard_of } = candidate.launch {
+            let (sessions, keyring) = Sessions::generate_on(flows_max, shard_of)?;
             let files = Files::write(folder, engine, coalesce_us_max, &keyring)?;
             let config = files.config.display().to_string();
             arguments = ["run", "--config", &config].map(str::to_owned).to_vec();
