@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::candidate::Role;
 use crate::results::Row;
 use crate::speech::PAYLOAD_BYTES;
-use crate::subject::LOSS_MAX;
+use crate::subject::{BACKLOG_MS_MAX, LOSS_MAX};
 use crate::verdicts::{Bar, Verdict, bars, verdicts};
 
 /// Of the JSON file: raised when a field changes its meaning.
@@ -85,6 +85,7 @@ impl Report {
             "flows": settings.flows,
             "payload_bytes": PAYLOAD_BYTES,
             "loss_max": LOSS_MAX,
+            "backlog_ms_max": BACKLOG_MS_MAX,
             "rows": self.rows.iter().map(Row::to_json).collect::<Vec<_>>(),
             "bars": bars(&self.rows).iter().map(|bar| json!({
                 "bar": bar.what, "is": bar.is, "most": bar.most, "met": bar.is_met(),
@@ -231,9 +232,9 @@ const HOW_TO_READ: &str = "
   way: two relayed packets. *CPU* is the run time of all threads of the candidate's processes, user
   and system, by the scheduler's clock, over all packets that came through it. Every measurement
   begins and ends with a quiet path.
-- *Its limit* is the highest rate that it carries with at most 0.1 % lost, within 5 %, by search; `≥`: the
-  generator gave out first. Buffers are large (4 MiB towards clients, where a candidate lets one say
-  so), so loss begins late and the latency at the limit is that of a full buffer.
+- *Its limit* is the highest rate that it carries with at most 0.1 % lost and no more than 20 ms of packets
+  still under way at the end, within 5 %, by search; `≥`: the generator gave out first. Buffers are large (4
+  MiB towards clients, where a candidate lets one say so), so loss alone would begin too late.
 - *p50 / p99* are of round trips, from the moment that a packet was due to be sent.
 - *RSS* is of all its processes with the flows in the table; *KB/flow* is what each of some thousands
   more adds. The kernel's memory for sockets is in neither: count the *sockets*. Ringway allocates its

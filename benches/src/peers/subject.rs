@@ -28,6 +28,9 @@ const PORTS_MAX: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_millis(200);
 /// A candidate carries a rate if it loses no more than this share.
 pub(crate) const LOSS_MAX: f64 = 0.001;
+/// And if no more than this is still in its buffers at the end: one that falls behind loses nothing
+/// for as long as these last.
+pub(crate) const BACKLOG_MS_MAX: f64 = 20.0;
 /// The generator offers a rate if it misses no more than this share of it.
 const OFFERED_MIN: f64 = 0.98;
 
@@ -40,6 +43,8 @@ pub(crate) struct Cost {
     pub(crate) offered: f64,
     /// The share of them that did not end.
     pub(crate) loss: f64,
+    /// What was still under way when the last was sent, in milliseconds of the rate.
+    pub(crate) backlog_ms: f64,
     /// CPU time of all threads, user and system, for each packet relayed: a round trip is two.
     pub(crate) cpu_us: f64,
     /// The share of its core that the candidate had.
@@ -58,7 +63,7 @@ pub(crate) struct Cost {
 
 impl Cost {
     fn outcome(&self) -> Outcome {
-        if self.loss <= LOSS_MAX {
+        if self.loss <= LOSS_MAX && self.backlog_ms <= BACKLOG_MS_MAX {
             if self.offered >= OFFERED_MIN * self.rate {
                 Outcome::Carried
             } else {
@@ -173,6 +178,7 @@ impl Subject {
         let (start, before, stolen) = (Instant::now(), self.cpu_time(), stolen_ns());
         let Driven { sent, up, elapsed, late } =
             bench.drive(&mut self.speech, self.flows, rate, window, &mut under_way_ns)?;
+        let outstanding = sent.saturating_sub(under_way_ns.len() as u64);
         let up = up + bench.drain(&mut self.speech, &mut under_way_ns)?;
         let spent = self.cpu_time().since(before);
         let wall_ns = start.elapsed().as_nanos() as f64;
@@ -184,6 +190,7 @@ impl Subject {
             rate,
             offered: sent as f64 / elapsed.as_secs_f64(),
             loss: (1.0 - back as f64 / sent.max(1) as f64).max(0.0),
+            backlog_ms: outstanding as f64 / rate * 1000.0,
             cpu_us: spent.run_ns as f64 / (up + back).max(1) as f64 / 1000.0,
             utilisation: (spent.run_ns as f64 / elapsed.as_nanos() as f64).min(1.0),
             waiting: spent.wait_ns as f64 / wall_ns,
@@ -249,6 +256,7 @@ pub(crate) mod tests {
             rate,
             offered: rate,
             loss: 0.0,
+            backlog_ms: 0.5,
             cpu_us,
             utilisation: 0.5,
             waiting: 0.0,
@@ -266,6 +274,7 @@ pub(crate) mod tests {
             ("carried", good, Outcome::Carried),
             ("a little lost", Cost { loss: 0.001, ..good }, Outcome::Carried),
             ("too much lost", Cost { loss: 0.0011, ..good }, Outcome::Lost),
+            ("fallen behind", Cost { backlog_ms: 30.0, ..good }, Outcome::Lost),
             ("not offered", Cost { offered: 97_000.0, ..good }, Outcome::NotOffered),
         ] {
             assert_eq!(cost.outcome(), want, "{name}");
