@@ -4,6 +4,7 @@
 //! to the [`Outlet`]. str0m wants one change at a time, with everything it has to say taken from it
 //! in between; `drive` is the only place where that happens.
 
+mod early;
 mod media;
 mod path;
 mod playout;
@@ -155,6 +156,8 @@ pub struct Session {
     rtc_timeout: Instant,
     /// When the client's checks stopped.
     lost_at: Option<Instant>,
+    /// str0m knows a nominated path, and answers by it.
+    nominated: bool,
     opened_at: Instant,
     call_time_max: Duration,
     lost_after: Duration,
@@ -200,6 +203,7 @@ impl Session {
             channel_full: false,
             rtc_timeout: now,
             lost_at: None,
+            nominated: false,
             opened_at: now,
             call_time_max: limits.call_time_max,
             lost_after: limits.lost_after,
@@ -249,8 +253,28 @@ impl Session {
             self.state = CallState::Connecting;
             self.reach(Step::FirstCheck, now, outlet);
         }
-        self.receive(path, packet, now, outlet);
+        self.receive_check(path, packet, message, now, outlet);
         Checked::Authentic { forgotten: noted.forgotten }
+    }
+
+    fn receive_check(
+        &mut self,
+        path: Path,
+        packet: &[u8],
+        message: &stun::Message<'_>,
+        now: Instant,
+        outlet: &mut impl Outlet,
+    ) {
+        let mut buffer = early::buffer();
+        self.nominated |= message.use_candidate();
+        let copied = if self.nominated {
+            None
+        } else {
+            let password = self.credentials.pwd.as_bytes();
+            early::nominating(packet, message.transaction(), password, &mut buffer)
+        };
+        self.nominated |= copied.is_some();
+        self.receive(path, copied.map_or(packet, |length| &buffer[..length]), now, outlet);
     }
 
     /// Any other packet from one of the session's paths.
@@ -336,6 +360,7 @@ impl Session {
         let done = negotiation::renegotiate(&mut self.rtc, &offer, &current, &fresh, ingress)?;
         if done.restarted {
             self.credentials = fresh;
+            self.nominated = false;
             self.facts.ice_restarts += 1;
         }
         self.offer = offer;

@@ -438,3 +438,44 @@ fn a_backend_that_is_faster_than_speech_is_paced() {
     scene.pass(200 * MS);
     assert_eq!(heard(&scene), stopped, "an interruption is heard at once");
 }
+
+/// Chromium says hello after its first answered check and nominates 50 ms later; str0m by itself
+/// would let it wait until then.
+#[test]
+fn a_hello_is_answered_before_the_client_has_nominated() {
+    let hello: Vec<u8> = include_str!("../../../wire/tests/captures/aiortc-1-client-hello.hex")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::chars)
+        .map(|digit| u8::try_from(digit.to_digit(16).unwrap()).unwrap())
+        .collect::<Vec<_>>()
+        .chunks(2)
+        .map(|digits| digits[0] << 4 | digits[1])
+        .collect();
+    let mut scene = Scene::new();
+    let mut first = None;
+    scene.pass_losing(100 * MS, &mut |packet| {
+        first.get_or_insert_with(|| packet.to_vec());
+        true
+    });
+    let first = first.expect("the client checks at once");
+    let name = stun::Message::parse(&first).unwrap().username().unwrap().to_vec();
+    let its_name = name.split(|byte| *byte == b':').nth(1).unwrap();
+    let credentials = credentials(7);
+    let mut buffer = [0; 256];
+    let check = Encoder::new(&mut buffer, Kind::BindingRequest, [1; 12])
+        .and_then(|check| check.username(credentials.ufrag.as_bytes(), its_name))
+        .and_then(|check| check.priority(1))
+        .and_then(|check| check.ice_controlling(1))
+        .and_then(|check| check.integrity(credentials.pwd.as_bytes()))
+        .unwrap()
+        .finish();
+    let message = stun::Message::parse(check).unwrap();
+    assert!(!message.use_candidate());
+    let now = scene.now;
+    scene.session.on_check(path(1), check, &message, now, &mut scene.sent);
+    scene.session.on_packet(path(1), &hello, now, &mut scene.sent);
+    let answered =
+        |class| scene.sent.packets.iter().any(|(_, sent)| PacketClass::of(sent) == class);
+    assert!(answered(PacketClass::Stun) && answered(PacketClass::Dtls));
+}

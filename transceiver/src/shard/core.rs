@@ -131,7 +131,9 @@ impl Core {
 
     fn on_frame(&mut self, relay: SocketAddr, frame: &Frame<'_>, now: Instant, send: Network<'_>) {
         let path = Path { relay, client: frame.client };
-        match PacketClass::of(frame.payload) {
+        let class = PacketClass::of(frame.payload);
+        self.counters.packets_received[class as usize] += 1;
+        match class {
             PacketClass::Stun => self.on_stun(path, frame.payload, now, send),
             PacketClass::Dtls | PacketClass::Rtp | PacketClass::Rtcp => {
                 match self.sessions.with_path(&path) {

@@ -6,6 +6,7 @@
 use crate::call::{CallState, EndReason};
 use crate::session::{Step, Tally};
 use engine::histogram::Histogram;
+use wire::demux::PacketClass;
 use wire::frame::FrameError;
 use wire::tunnel::OpenError;
 
@@ -172,6 +173,8 @@ counters! {
     dropped_outbox_full = "outbox_full",
 
     by label:
+    /// Client packets in the frames of authentic tunnel datagrams.
+    packets_received: [PacketClass; "class"] Counter = "transceiver_received_packets_total",
     /// Sessions by how far they are.
     sessions: [CallState; "state"] Gauge = "transceiver_sessions",
     /// Sessions that ended.
