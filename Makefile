@@ -7,6 +7,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
+# Where `make install` puts things, and what is put before that for packagers.
+PREFIX ?= /usr/local
+DESTDIR ?=
 RESULTS := benches/results/$(shell date +%Y-%m-%d)-$(shell hostname)
 
 .PHONY: help
@@ -20,6 +23,14 @@ setup: ## install the system packages that building and testing need (Debian, Ub
 .PHONY: build
 build: setup ## build everything in release mode: target/release/ringway-*
 	$(CARGO) build --locked --release --workspace
+
+.PHONY: install
+install: ## install what make build made, with units, users and folders (PREFIX=/usr/local, DESTDIR; root)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
+
+.PHONY: uninstall
+uninstall: ## remove what make install put there; configuration and keys stay (PREFIX, DESTDIR; root)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh uninstall
 
 .PHONY: setup-clients
 setup-clients: ## install the clients that the end-to-end tests call with: Chromium and aiortc

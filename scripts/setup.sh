@@ -20,7 +20,7 @@ if [ "$(printf '%s\n%s\n' "$rust_wanted" "${rust_here%%-*}" | sort -V | head -1)
     exit 1
 fi
 
-# package: a program or file that tells it is there
+# package: a program or file that tells it is there (a pattern will do)
 needs=(
     "gcc:/usr/bin/cc"            # AWS-LC, which does the AES-GCM, is C
     "g++:/usr/bin/c++"           # libFuzzer is C++
@@ -28,6 +28,10 @@ needs=(
     "libc6-dev:/usr/include/stdio.h"
     "iproute2:/sbin/ip"          # tests join hosts made of network namespaces
     "redis-server:/usr/bin/redis-server"   # the real thing, for the tests of the flow cache
+    "ethtool:/usr/sbin/ethtool"            # the tuning's changes to cards are tested on made-up ones
+    "nftables:/usr/sbin/nft"               # and those to connection tracking on a real rule set
+    "prometheus:/usr/bin/promtool"         # the alerts' tests, and a scrape of both programs
+    "python3-seccomp:/usr/lib/python3/dist-packages/seccomp*.so"   # a program under the seccomp profile
 )
 
 # Installs Debian packages, as root or by sudo.
@@ -48,9 +52,15 @@ apt_install() {
 
 missing=()
 for need in "${needs[@]}"; do
-    [ -e "${need#*:}" ] || missing+=("${need%%:*}")
+    compgen -G "${need#*:}" >/dev/null || missing+=("${need%%:*}")
 done
 [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+# Debian starts what it installs. The tests run servers of their own, so these may be stopped again.
+for server in redis-server prometheus; do
+    if [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" $server "* ]]; then
+        echo "setup: $server came with a service that no test needs: systemctl disable --now $server"
+    fi
+done
 
 [ $# -gt 0 ] || exit 0
 

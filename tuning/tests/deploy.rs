@@ -232,11 +232,11 @@ fn what_is_installed_can_be_removed() {
     }
     let root = folder.path().join("root");
     let install = |what: &str| {
-        let output = Command::new(top().join("scripts/install.sh"))
-            .arg(what)
+        let output = Command::new("make")
+            .args(["-s", what, "PREFIX=/opt/ringway"])
+            .arg(format!("DESTDIR={}", root.display()))
             .env("BUILD", &build)
-            .env("DESTDIR", &root)
-            .env("PREFIX", "/opt/ringway")
+            .current_dir(top())
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
