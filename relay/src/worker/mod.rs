@@ -10,13 +10,12 @@
 //! silently lost a core drops a share of all calls, while one that restarts drops none for long.
 
 mod coalesce;
-mod histogram;
 mod order;
 mod reports;
 mod slot;
 mod turn;
 
-pub use histogram::{BUCKETS, Histogram};
+pub use engine::histogram::{BUCKETS, Histogram};
 pub use order::{Desk, Order, Orders, QUEUE_ORDERS_MAX, Question, TooManyOrders};
 pub use reports::{QUEUE_REPORTS_MAX, Report, Reports};
 pub use slot::{Numbers, Own, Slot};

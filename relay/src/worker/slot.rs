@@ -5,10 +5,10 @@
 //! slowing down a neighbour. A reader may see some numbers of this tick and some of the one before;
 //! each number by itself is right.
 
-use super::histogram::Histogram;
 use crate::core::Counters;
 use crossbeam::utils::CachePadded;
 use engine::Statistics;
+use engine::histogram::Histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const ENGINE_LEN: usize = Statistics::ROWS.len();

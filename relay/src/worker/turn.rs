@@ -3,9 +3,9 @@
 //! This is the only place where verdicts are acted on, by one exhaustive `match` each. A received
 //! buffer cannot be kept or lost here: it is on loan until the next is taken.
 
-use super::histogram::Histogram;
 use super::slot::Numbers;
 use crate::core::{FrameVerdict, Now, Router, TunnelVerdict, Verdict};
+use engine::histogram::Histogram;
 use engine::{Arrival, Arrivals, Engine, Link, Outbox, clock};
 use std::io;
 use std::net::SocketAddr;
