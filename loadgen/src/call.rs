@@ -50,6 +50,10 @@ pub const CHANNEL_LABEL: &str = "oai-events";
 /// The time between two frames.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How loud a frame says it is (RFC 6464): somebody speaking, and nobody.
+const VOICE_DBOV: i8 = -30;
+const SILENCE_DBOV: i8 = -127;
+
 /// What the client is to str0m; TEST-NET-1 and the documentation prefix, so that no packet could
 /// ever really come from there.
 const STAND_IN_V4: SocketAddr =
@@ -261,14 +265,24 @@ impl Call {
     /// Sends a frame of audio with this number. Numbers are frame times: the next has one more, and
     /// a pause leaves some out. `false` if the call cannot send (yet, or any more).
     pub fn send_frame(&mut self, number: u64, now: Instant) -> Result<bool, CallError> {
+        self.send_audio(number, VOICE_DBOV, now)
+    }
+
+    /// Sends a frame that says of itself that it is silence: to a partner who stops when talked
+    /// over. Else as [`Call::send_frame`].
+    pub fn send_silence(&mut self, number: u64, now: Instant) -> Result<bool, CallError> {
+        self.send_audio(number, SILENCE_DBOV, now)
+    }
+
+    fn send_audio(&mut self, number: u64, dbov: i8, now: Instant) -> Result<bool, CallError> {
         let sent_ns = u64::try_from((now - self.began).as_nanos()).unwrap_or(u64::MAX);
         let payload = frame::encode(number, sent_ns);
         let Some(payload_type) = self.payload_type else { return Ok(false) };
         let mut direct = self.rtc.direct_api();
         let Some(stream) = direct.stream_tx_by_mid(self.audio, None) else { return Ok(false) };
         let extensions = ExtensionValues {
-            audio_level: Some(-30),
-            voice_activity: Some(true),
+            audio_level: Some(dbov),
+            voice_activity: Some(dbov > SILENCE_DBOV),
             ..ExtensionValues::default()
         };
         // RTP time wraps; RFC 3550 section 5.1.
