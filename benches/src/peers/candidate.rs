@@ -208,10 +208,13 @@ pub(crate) const ALL: [Candidate; 12] = [
     },
 ];
 
-const QUILKIN_ARGUMENTS: [&str; 6] = [
+const QUILKIN_ARGUMENTS: [&str; 9] = [
     "--service.udp",
     "--service.udp.port",
     "3478",
+    "--service.udp.workers",
+    "1",
+    "--admin.enabled=false",
     "--provider.fs",
     "--provider.fs.path",
     "{folder}/quilkin.yaml",
