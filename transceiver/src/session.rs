@@ -419,6 +419,11 @@ impl Session {
         self.paths.all()
     }
 
+    /// When something last came from this client.
+    pub fn heard_at(&self, path: &Path) -> Option<Instant> {
+        self.paths.heard_at(path)
+    }
+
     /// Whether this client's packets are its own.
     pub fn has_path(&self, path: &Path) -> bool {
         self.paths.all().any(|known| known.is_same_client(path))

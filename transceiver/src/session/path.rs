@@ -128,6 +128,12 @@ impl Paths {
         }
     }
 
+    /// When something last came from a place.
+    pub(super) fn heard_at(&self, path: &Path) -> Option<Instant> {
+        let known = self.known.iter().find(|known| known.path.is_same_client(path));
+        known.map(|known| known.heard_at)
+    }
+
     /// Where all goes but the answers to checks.
     pub(super) fn egress(&self) -> Option<Path> {
         self.egress.map(|index| self.known[index].path)

@@ -181,8 +181,8 @@ impl Core {
                     self.sessions.unbind(&forgotten, tag);
                 }
                 // It may have ended by what the packet brought about.
-                if self.sessions.contains(tag) {
-                    self.sessions.bind(&path, tag);
+                if self.sessions.contains(tag) && !self.sessions.bind(&path, tag, now) {
+                    self.counters.checks_contested += 1;
                 }
             }
         }
@@ -404,7 +404,10 @@ impl Core {
         self.deadlines.remove(tag);
         let Some(session) = self.sessions.remove(tag, id) else { return };
         for path in session.paths() {
-            self.say_gone(path, send);
+            // An address that another call has is not free.
+            if self.sessions.with_path(path).is_none() {
+                self.say_gone(path, send);
+            }
         }
         self.calls.fetch_sub(1, Ordering::Relaxed);
         // What has panicked once may do so again when it is dropped.

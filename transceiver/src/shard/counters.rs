@@ -193,6 +193,9 @@ counters! {
     checks: Counter = "transceiver_checks_total",
     /// Authentic checks that were copies of one seen from elsewhere. They move nothing.
     checks_replayed: Counter = "transceiver_checks_replayed_total",
+    /// Authentic checks from an address that stays with another call, whose client was heard there just
+    /// now.
+    checks_contested: Counter = "transceiver_checks_contested_total",
     /// How often a client's address changed in a call.
     address_changes: Counter = "transceiver_address_changes_total",
     /// Audio packets from clients.

@@ -4,8 +4,14 @@ use crate::call::CallId;
 use crate::session::{Path, Session};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 use wire::frame::Client;
 use wire::hint::{SessionTag, Ufrag};
+
+/// How long a client must have been silent in one call before its address can be another's. Clients
+/// check every six seconds at the latest (RFC 7675 section 5.1), also if they have nothing to say; one
+/// that ends a call says so, which frees the address at once.
+const ADDRESS_KEPT: Duration = Duration::from_secs(8);
 
 /// A client as one relay sees it. Two relays may see different clients at the same address, behind
 /// a NAT that reuses its ports for other destinations.
@@ -76,9 +82,19 @@ impl Sessions {
         self.by_caller.get(&caller(path)).copied()
     }
 
-    /// This client has shown that it belongs to this session.
-    pub(super) fn bind(&mut self, path: &Path, tag: SessionTag) {
+    /// This client has shown that it belongs to this session. Whoever has a call can show that from
+    /// anywhere, with somebody else's address on the packet; so an address stays with the call that
+    /// it was heard in, until it has been silent there for a while. False if it stays.
+    pub(super) fn bind(&mut self, path: &Path, tag: SessionTag, now: Instant) -> bool {
+        let holder = self.with_path(path).filter(|holder| *holder != tag);
+        let holder = holder.and_then(|holder| self.all.get(&holder));
+        if let Some(heard_at) = holder.and_then(|holder| holder.heard_at(path))
+            && now.saturating_duration_since(heard_at) < ADDRESS_KEPT
+        {
+            return false;
+        }
         self.by_caller.insert(caller(path), tag);
+        true
     }
 
     /// The session does not know this place any more.

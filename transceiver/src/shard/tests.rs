@@ -579,3 +579,60 @@ fn who_drains_says_so_both_ways() {
         world.callers[0].call.accept_answer(&done.answer, now).unwrap();
     }
 }
+
+/// An authentic check of a session, with USE-CANDIDATE, as its client would send it.
+fn check_of(session: u32, number: u8) -> Vec<u8> {
+    let pwd = credentials(session).pwd;
+    let mut buffer = [0; 256];
+    wire::stun::Encoder::new(&mut buffer, wire::stun::Kind::BindingRequest, [number; 12])
+        .and_then(|check| check.username(credentials(session).ufrag.as_bytes(), b"abcd"))
+        .and_then(wire::stun::Encoder::use_candidate)
+        .and_then(|check| check.integrity(pwd.as_bytes()))
+        .unwrap()
+        .finish()
+        .to_vec()
+}
+
+/// Who has a call of their own on the victim's shard, and can forge the victim's address.
+#[test]
+fn a_call_of_the_same_shard_takes_no_address_that_another_call_holds() {
+    let (mut world, ids) = World::connected(2);
+    let victim = world.callers[0].path.client;
+    for number in 0..50 {
+        world.seal_and_inject(0, &victim, &check_of(1, number));
+        world.talk(0, number.into());
+        world.pass(20 * MS);
+    }
+    assert_eq!(world.callers[0].frames, 50, "the victim is heard all the while");
+    assert_eq!(world.core.counters().checks_contested, 50);
+
+    // The end of such a call frees its own address, and not the victim's.
+    world.relays[0].gone.clear();
+    let own = world.callers[1].path.client;
+    assert!(matches!(world.ask(ids[1], Question::HangUp), Ok(Reply::HungUp)));
+    world.pass(20 * MS);
+    assert!(world.relays[0].gone.contains(&own));
+    assert!(!world.relays[0].gone.contains(&victim));
+    world.talk(0, 50);
+    world.pass(20 * MS);
+    assert_eq!(world.callers[0].frames, 51);
+}
+
+#[test]
+fn an_address_that_has_fallen_silent_in_one_call_can_be_anothers() {
+    let (mut world, _) = World::connected(2);
+    // Its client is gone without a word, and the second call's client has the address now.
+    let address = world.callers.remove(0).path.client;
+    world.pass(7_000 * MS);
+    world.seal_and_inject(0, &address, &check_of(1, 200));
+    assert_eq!(world.core.counters().checks_contested, 1);
+    world.pass(2_000 * MS);
+    world.seal_and_inject(0, &address, &check_of(1, 201));
+    assert_eq!(world.core.counters().checks_contested, 1, "it is free");
+    world.callers[0].path.client = address;
+    world.callers[0].frames = 0;
+    world.talk(0, 1);
+    world.pass(20 * MS);
+    assert_eq!(world.callers[0].frames, 1);
+    world.core.check();
+}
