@@ -93,7 +93,6 @@ bench-calls: setup ## how long a call takes to come about, and its CPU, in names
 demo: ## relay, transceiver and a page to talk to, on this machine (ADVERTISE=address for other devices)
 	@scripts/demo.sh
 
-# This becomes real when the program behind it does.
 .PHONY: loadtest
-loadtest: ## (not built yet) measure a deployment's latency and loss
-	@echo "make loadtest: the load generator is not built yet; CHANGELOG.md lists what is." >&2; exit 1
+loadtest: ## measure calls and packets on this machine, or (URL=https://… CALLS=500) of a deployment
+	@scripts/loadtest.sh
