@@ -636,3 +636,17 @@ fn an_address_that_has_fallen_silent_in_one_call_can_be_anothers() {
     assert_eq!(world.callers[0].frames, 1);
     world.core.check();
 }
+
+/// What is not defended (docs/threat-model.md): the owner of a call who can forge an address has the
+/// call's own media sent there, as an ICE-lite agent asks nobody for consent.
+#[test]
+fn a_call_can_have_its_own_media_sent_to_an_address_that_its_client_forges() {
+    let (mut world, ids) = World::connected(1);
+    let target = path(9).client;
+    world.seal_and_inject(0, &target, &check_of(0, 200));
+    world.callers[0].frames = 0;
+    world.talk(0, 1);
+    world.pass(20 * MS);
+    let report = world.report(ids[0]);
+    assert_eq!((report.address_changes, world.callers[0].frames), (1, 0), "it went elsewhere");
+}
