@@ -89,6 +89,11 @@ bench-calls: setup ## how long a call takes to come about, and its CPU, in names
 	$(CARGO) run --locked --release -q -p ringway-e2e --example bench-calls > $(RESULTS)-calls.md
 	@cat $(RESULTS)-calls.md; echo "Report: $(RESULTS)-calls.md"
 
+.PHONY: chaos
+chaos: setup ## the fault suite: what calls lose when things break; renews docs/reliability.md (root)
+	$(CARGO) build --locked --release -p ringway-relay -p ringway-transceiver -p ringway-chaos
+	target/release/chaos --report docs/reliability.md
+
 .PHONY: demo
 demo: ## relay, transceiver and a page to talk to, on this machine (ADVERTISE=address for other devices)
 	@scripts/demo.sh

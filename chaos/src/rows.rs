@@ -147,7 +147,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "flood-replay",
         fault: "flood: the clients' own checks, replayed from other addresses",
-        promise: "0 dropped, at most 8 flows for a session",
+        promise: "0 dropped, no call moved, at most 8 flows for a session and worker",
         short: false,
         run: floods::replay,
     },
