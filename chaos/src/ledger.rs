@@ -166,9 +166,10 @@ impl Ledger {
     }
 
     fn gap_down(&self, by_sequence: &BTreeMap<i64, Heard>) -> Duration {
-        let until = self.until.unwrap_or(Duration::MAX);
-        let mut times: Vec<_> = by_sequence.values().map(|heard| heard.at.min(until)).collect();
-        times.extend([self.from, until.min(times.last().map_or(until, |last| (*last).max(until)))]);
+        let within = |heard: &Heard| self.until.map_or(heard.at, |until| heard.at.min(until));
+        let mut times: Vec<_> = by_sequence.values().map(within).collect();
+        times.push(self.from);
+        times.extend(self.until);
         times.sort_unstable();
         times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }

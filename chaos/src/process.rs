@@ -132,6 +132,8 @@ impl<'a> Process<'a> {
                 },
             };
             if let Some(well) = ended {
+                // Its number may soon be another's.
+                self.successor = None;
                 return Ok(well);
             }
             ensure!(Instant::now() < deadline, "{} does not end", self.plan.name);
