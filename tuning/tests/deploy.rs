@@ -1,197 +1,16 @@
-//! What is in `deploy/`: nothing in it may name what is not there. Checks that need a program (promtool,
-//! systemd-analyze, helm, python3-seccomp) are skipped with a line where it is missing; those of names
-//! need none.
+//! What is in `deploy/`: nothing in it may name what is not there. Checks that need a program
+//! (systemd-analyze, helm, python3-seccomp) are skipped with a line where it is missing; those of names
+//! need none. Rules and dashboards are in `monitoring.rs`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod support;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(top().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// Runs a program; none, with a line, where there is no such program.
-fn run(program: &str, arguments: &[&str]) -> Option<(bool, String)> {
-    match Command::new(program).args(arguments).current_dir(top()).stdin(Stdio::null()).output() {
-        Ok(Output { status, stdout, stderr }) => {
-            let text = [stdout, stderr].concat();
-            Some((status.success(), String::from_utf8_lossy(&text).into_owned()))
-        }
-        Err(error) => {
-            println!("skipped: {program}: {error}");
-            None
-        }
-    }
-}
-
-/// A program of ours, if it has been built beside this test's.
-fn built(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_BIN_EXE_ringway-tuning")).with_file_name(name);
-    if !path.exists() {
-        println!("skipped: {} is not built", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-/// Metrics by name with their kind and labels, and reasons for drops, from what the relay's own test
-/// keeps equal to the program.
-fn documented() -> (BTreeMap<String, (String, String)>, BTreeSet<String>) {
-    let text = read("docs/metrics.md");
-    let (mut metrics, mut reasons) = (BTreeMap::new(), BTreeSet::new());
-    for line in text.lines() {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let name = cells.get(1).and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
-        match (name, cells.len()) {
-            (Some(name), 6) => {
-                metrics.insert(name.to_owned(), (cells[2].to_owned(), cells[3].to_owned()));
-            }
-            (Some(reason), 4) => {
-                reasons.insert(reason.to_owned());
-            }
-            _ => {}
-        }
-    }
-    assert!(metrics.len() > 50 && reasons.len() > 40, "docs/metrics.md has another form now");
-    (metrics, reasons)
-}
-
-/// All words of a text that could be a metric of the relay.
-fn metric_names(text: &str) -> BTreeSet<&str> {
-    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
-    words.filter(|word| word.starts_with("relay_")).collect()
-}
-
-/// Values of a label that a query compares with.
-fn compared<'a>(text: &'a str, label: &str) -> Vec<&'a str> {
-    let mut values = Vec::new();
-    for operator in ["=", "=~", "!=", "!~"] {
-        for part in text.split(&format!("{label}{operator}\"")).skip(1) {
-            values.extend(part.split('"').next().unwrap_or_default().split('|'));
-        }
-    }
-    values
-}
-
-/// Queries: the rules' expressions, and all of the dashboard.
-fn queries() -> Vec<String> {
-    let mut all = Vec::new();
-    let rules = read("deploy/prometheus/relay-rules.yml");
-    let lines: Vec<&str> = rules.lines().collect();
-    for (index, line) in lines.iter().enumerate() {
-        if let Some(rest) = line.trim().strip_prefix("expr: ") {
-            let depth = line.len() - line.trim_start().len();
-            let deeper = |line: &&&str| line.len() - line.trim_start().len() > depth;
-            let more = lines[index + 1..].iter().take_while(deeper).copied();
-            all.push(std::iter::once(rest).chain(more).collect::<Vec<_>>().join(" "));
-        }
-    }
-    let dashboard: serde_json::Value =
-        serde_json::from_str(&read("deploy/grafana/ringway-relay.json")).unwrap();
-    gather(&dashboard, &mut all);
-    all
-}
-
-fn gather(value: &serde_json::Value, into: &mut Vec<String>) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for (name, value) in fields {
-                match value.as_str() {
-                    Some(text) if name == "expr" || name == "query" => into.push(text.to_owned()),
-                    _ => gather(value, into),
-                }
-            }
-        }
-        serde_json::Value::Array(values) => values.iter().for_each(|value| gather(value, into)),
-        _ => {}
-    }
-}
-
-#[test]
-fn every_query_names_what_the_relay_exports() {
-    let (metrics, reasons) = documented();
-    let queries = queries();
-    assert!(queries.len() > 60, "{}", queries.len());
-    let mut used = BTreeSet::new();
-    for query in &queries {
-        for name in metric_names(query) {
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| {
-                let base = name.strip_suffix(end)?;
-                metrics.get(base).is_some_and(|(kind, _)| kind == "histogram").then_some(base)
-            });
-            let base = base.unwrap_or(name);
-            assert!(metrics.contains_key(base), "{name} is not in docs/metrics.md: {query}");
-            used.insert(base.to_owned());
-        }
-        for reason in compared(query, "reason") {
-            let known = reasons.contains(reason) || query.contains("relay_engine_info");
-            assert!(known, "there is no reason {reason:?}: {query}");
-        }
-        for socket in compared(query, "socket") {
-            assert!(["public", "tunnel"].contains(&socket), "{socket}: {query}");
-        }
-    }
-    assert!(used.len() > 35, "{used:?}");
-}
-
-#[test]
-fn every_query_groups_by_labels_that_there_are() {
-    let (metrics, _) = documented();
-    let mut grouped = 0;
-    for query in queries() {
-        // Of a query with several metrics, a label must be one of any of them.
-        let names = metric_names(&query);
-        let labels: BTreeSet<&str> = metrics
-            .iter()
-            .filter(|(name, _)| names.iter().any(|used| used.starts_with(name.as_str())))
-            .flat_map(|(_, (_, labels))| labels.split(", "))
-            .chain(["instance", "job", "le"])
-            .collect();
-        if names.is_empty() {
-            continue;
-        }
-        for part in query.split(" by (").skip(1).chain(query.split("without (").skip(1)) {
-            for label in part.split(')').next().unwrap().split(", ") {
-                assert!(labels.contains(label), "{label} is no label there: {query}");
-                grouped += 1;
-            }
-        }
-    }
-    assert!(grouped > 40, "{grouped}");
-}
-
-#[test]
-fn every_alert_is_tested_as_it_fires_and_as_it_does_not() {
-    let rules = read("deploy/prometheus/relay-rules.yml");
-    let tests = read("deploy/prometheus/relay-rules.test.yml");
-    let alerts: Vec<&str> =
-        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert!(alerts.len() >= 15);
-    for alert in alerts {
-        let quiet = format!("{{ eval_time: 70m, alertname: {alert} }}");
-        assert!(tests.contains(&quiet), "{alert} is not tested to be quiet");
-        let fires =
-            format!("        alertname: {alert}\n        exp_alerts:\n          - exp_labels:");
-        assert!(tests.contains(&fires), "{alert} is not tested to fire");
-    }
-}
-
-#[test]
-fn promtool_agrees() {
-    let rules = "deploy/prometheus/relay-rules.yml";
-    let Some((good, text)) = run("promtool", &["check", "rules", rules]) else { return };
-    assert!(good, "{text}");
-    let tests = "deploy/prometheus/relay-rules.test.yml";
-    let (good, text) = run("promtool", &["test", "rules", tests]).unwrap();
-    assert!(good, "{text}");
-}
+use std::process::Command;
+use support::{built, read, run, top};
 
 #[test]
 fn units_are_sound_and_well_confined() {
@@ -445,6 +264,14 @@ fn helm_renders_configurations_that_the_programs_take() {
     let rule = document(&rendered, "PrometheusRule", "edge-ringway-relay");
     assert!(rule.contains("- alert: RelayDown"), "{rule}");
     assert!(rule.contains("{{ $labels.instance }}"), "not rendered by Helm: {rule}");
+    let rule = document(&rendered, "PrometheusRule", "edge-ringway-transceiver");
+    assert!(rule.contains("- alert: TransceiverDown"), "{rule}");
+    for part in ["relay", "transceiver"] {
+        let map = document(&rendered, "ConfigMap", &format!("edge-ringway-{part}-dashboard"));
+        let text = block(map, &format!("ringway-{part}.json"));
+        let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(dashboard["uid"], format!("ringway-{part}"));
+    }
 
     let folder = tempfile::tempdir().unwrap();
     for (part, variable, value) in [
