@@ -32,6 +32,10 @@ install: ## install what make build made, with units, users and folders (PREFIX=
 uninstall: ## remove what make install put there; configuration and keys stay (PREFIX, DESTDIR; root)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh uninstall
 
+.PHONY: deb
+deb: build ## a Debian package of what make build made, in target/debian
+	scripts/deb.sh
+
 .PHONY: setup-clients
 setup-clients: ## install the clients that the end-to-end tests call with: Chromium and aiortc
 	scripts/setup.sh clients
