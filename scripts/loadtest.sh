@@ -187,7 +187,11 @@ ingress=$listen
 page_listen=127.0.0.1:$port
 backend=echo
 # The relay has a cluster more, whose one shard sends everything back.
-more_clusters=$("$bin/ringway-loadgen" sink --cluster 2 --listen "127.0.0.1:$sink" --print-relay-config)
+relay_settings=$("$bin/ringway-loadgen" sink --cluster 2 --listen "127.0.0.1:$sink" --print-relay-config)
+# All calls come from one address, and are no attack.
+transceiver_settings='[rates]
+address_per_second = 100000
+address_burst = 100000'
 configure
 start_both
 

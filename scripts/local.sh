@@ -9,6 +9,9 @@ threads=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || printf 1
 port=0
 udp_port=0
 children=
+# What a configuration has beside what both scripts need.
+relay_settings=
+transceiver_settings=
 
 say() { printf '%s\n' "$*"; }
 complain() { printf '%s: %s\n' "$name" "$*" >&2; }
@@ -105,8 +108,7 @@ folders() {
 }
 
 # Wants $listen and $ingress (lists of addresses), $page_listen, $backend, $relay_tunnel and
-# $transceiver_tunnel (first of $threads ports), $relay_http, $transceiver_http, and, if the relay
-# is to have more than one cluster, $more_clusters.
+# $transceiver_tunnel (first of $threads ports), $relay_http and $transceiver_http.
 configure() {
     if [ ! -e "$dir/keys.toml" ]; then
         "$bin/ringway-relay" keygen "$dir/keys.toml" 2>"$run/keygen" || die "no keys: $(cat "$run/keygen")"
@@ -131,7 +133,7 @@ resolve = "table"
 port_base = $transceiver_tunnel
 transceivers = [{ id = 1, address = "127.0.0.1", shards = $threads }]
 allow_special = ["127.0.0.0/8"]
-${more_clusters:-}
+$relay_settings
 END
     cat >"$dir/transceiver.toml" <<END
 # Written anew by each \`make $name\`.
@@ -151,6 +153,7 @@ open = true
 socket = "$run/transceiver.sock"
 [http]
 listen = "127.0.0.1:$transceiver_http"
+$transceiver_settings
 END
     for program in relay transceiver; do
         "$bin/ringway-$program" check-config "$dir/$program.toml" >"$run/check" 2>&1 || die "$(cat "$run/check")"
