@@ -146,7 +146,10 @@ pub(super) async fn run(
     } else {
         SocketAddr::from(([0u16; 8], 0))
     };
-    let socket = UdpSocket::bind(unspecified).await.map_err(|_| Failure::Socket)?;
+    // Not by tokio-uring's own `bind`: it lets other sockets share the port, so that the kernel may give
+    // two calls the same one, and each then hears half of both.
+    let socket = std::net::UdpSocket::bind(unspecified).map_err(|_| Failure::Socket)?;
+    let socket = UdpSocket::from_std(socket);
     let mut task = Task {
         shared: Rc::clone(&shared),
         leave,
