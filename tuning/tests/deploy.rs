@@ -39,30 +39,34 @@ fn units_are_sound_and_well_confined() {
     }
 }
 
+/// `make install`, or another target that takes a place, with programs of no use.
+fn make(target: &str, prefix: &str, folder: &Path, programs: &[&str]) -> String {
+    let build = folder.join("build");
+    fs::create_dir_all(&build).unwrap();
+    for name in programs {
+        fs::copy("/bin/true", build.join(name)).unwrap();
+    }
+    let output = Command::new("make")
+        .args(["-s", target])
+        .arg(format!("PREFIX={prefix}"))
+        .arg(format!("DESTDIR={}", folder.join("root").display()))
+        .env("BUILD", build)
+        // Of the make that runs the tests, if one does.
+        .env_remove("MAKEFLAGS")
+        .current_dir(top())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
 #[test]
 fn what_is_installed_can_be_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let build = folder.path().join("build");
-    fs::create_dir(&build).unwrap();
-    for name in ["ringway-relay", "ringway-tuning"] {
-        fs::write(build.join(name), "a program").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(build.join(name), mode).unwrap();
-    }
     let root = folder.path().join("root");
-    let install = |what: &str| {
-        let output = Command::new("make")
-            .args(["-s", what, "PREFIX=/opt/ringway"])
-            .arg(format!("DESTDIR={}", root.display()))
-            .env("BUILD", &build)
-            .current_dir(top())
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success(), "{text}");
-        text
-    };
-    let said = install("install");
+    let programs = ["ringway-relay", "ringway-tuning"];
+    let said = make("install", "/opt/ringway", folder.path(), &programs);
     assert!(said.contains("ringway-transceiver is not there"), "{said}");
     let unit = root.join("etc/systemd/system/ringway-relay.service");
     let unit = fs::read_to_string(unit).unwrap();
@@ -71,16 +75,58 @@ fn what_is_installed_can_be_removed() {
         "opt/ringway/bin/ringway-tuning",
         "opt/ringway/share/ringway/seccomp/ringway.json",
         "opt/ringway/share/ringway/prometheus/relay-rules.yml",
+        "opt/ringway/share/ringway/prometheus/transceiver-rules.yml",
         "opt/ringway/share/ringway/relay.toml",
         "usr/lib/sysctl.d/50-ringway.conf",
         "usr/lib/sysusers.d/ringway.conf",
     ] {
         assert!(root.join(path).is_file(), "{path}");
     }
-    install("uninstall");
-    let mut left = Vec::new();
-    files(&root, &mut left);
-    assert!(left.is_empty(), "{left:?}");
+    make("uninstall", "/opt/ringway", folder.path(), &programs);
+    assert_eq!(files_below(&root), BTreeSet::new());
+}
+
+#[test]
+fn a_package_has_what_is_installed_and_scripts_that_a_shell_can_read() {
+    if run("dpkg-deb", &["--version"]).is_none() || run("objdump", &["--version"]).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let programs = ["ringway-relay", "ringway-transceiver", "ringway-loadgen", "ringway-tuning"];
+    make("install", "/usr", folder.path(), &programs);
+    let output = Command::new(top().join("scripts/deb.sh"))
+        .arg(folder.path())
+        .env("BUILD", folder.path().join("build"))
+        .env("COMPRESSION", "none")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stderr, b"", "nothing is left out");
+    let package = String::from_utf8(output.stdout).unwrap();
+    let package = package.trim_end();
+    assert!(package.contains(concat!("ringway_", env!("CARGO_PKG_VERSION"), "-1_")), "{package}");
+
+    let unpacked = folder.path().join("unpacked");
+    let (good, text) = run("dpkg-deb", &["-R", package, unpacked.to_str().unwrap()]).unwrap();
+    assert!(good, "{text}");
+    let control = unpacked.join("DEBIAN");
+    let text = fs::read_to_string(control.join("control")).unwrap();
+    assert!(text.contains("\nDepends: libc6 (>= 2."), "{text}");
+    for script in ["postinst", "prerm", "postrm"] {
+        let (good, text) = run("sh", &["-n", control.join(script).to_str().unwrap()]).unwrap();
+        assert!(good, "{text}");
+    }
+    fs::remove_dir_all(control).unwrap();
+    let mut expected = files_below(&folder.path().join("root"));
+    expected.insert(PathBuf::from("usr/share/doc/ringway/copyright"));
+    assert_eq!(files_below(&unpacked), expected);
+}
+
+/// Files by their paths below a folder.
+fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut all = Vec::new();
+    files(folder, &mut all);
+    all.iter().map(|path| path.strip_prefix(folder).unwrap().to_owned()).collect()
 }
 
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {

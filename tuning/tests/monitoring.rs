@@ -218,6 +218,17 @@ fn every_alert_is_tested_as_it_fires_and_as_it_does_not() {
     }
 }
 
+/// The chart carries them by links, which an archive or a checkout could have lost.
+#[test]
+fn the_chart_has_the_same_rules_and_dashboards() {
+    for watched in ALL {
+        for file in [watched.rules, watched.dashboard] {
+            let (_, name) = file.rsplit_once('/').unwrap();
+            assert_eq!(read(&format!("deploy/helm/ringway/files/{name}")), read(file));
+        }
+    }
+}
+
 #[test]
 fn promtool_agrees() {
     for watched in ALL {
