@@ -1,18 +1,21 @@
-//! A real Prometheus scrapes a real relay, with our rules loaded: every query of the dashboard and of
-//! the rules is one that it takes, and those that must have a value have one. On a host of its own, a
-//! network namespace.
+//! A real Prometheus scrapes a real relay and a real transceiver behind it, with our rules loaded: every
+//! query of the dashboards and of the rules is one that it takes, those that must have a value have one,
+//! and every value of a label that a query asks for is there. On a host of its own, a network namespace.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod support;
+
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{built, read, top};
 
-/// A relay and a Prometheus on one host; gone when this is dropped.
+/// A relay, a transceiver and a Prometheus on one host; gone when this is dropped.
 struct Stage {
     name: String,
-    processes: Vec<Child>,
+    processes: Vec<(&'static str, Child)>,
     _folder: tempfile::TempDir,
 }
 
@@ -34,21 +37,32 @@ transceivers = [{ id = 1, address = "127.0.0.1", shards = 1 }]
 allow_special = ["127.0.0.0/8"]
 "#;
 
+const TRANSCEIVER: &str = r#"
+ingress = ["127.0.0.1:3478"]
+transceiver = 1
+shards = 1
+keys = "FOLDER/keys.toml"
+[tunnel]
+address = "127.0.0.1"
+[signaling]
+open = true
+[admin]
+socket = "FOLDER/transceiver.sock"
+"#;
+
 const PROMETHEUS: &str = r#"
 global: { scrape_interval: 1s, evaluation_interval: 1s }
-rule_files: [RULES]
+rule_files: [RULES/relay-rules.yml, RULES/transceiver-rules.yml]
 scrape_configs:
   - job_name: ringway-relay
     static_configs: [{ targets: ["127.0.0.1:9478"] }]
+  - job_name: ringway-transceiver
+    static_configs: [{ targets: ["127.0.0.1:9479"] }]
 "#;
 
 impl Stage {
     fn start() -> Option<Self> {
-        let relay = Path::new(env!("CARGO_BIN_EXE_ringway-tuning")).with_file_name("ringway-relay");
-        if !relay.exists() {
-            println!("skipped: {} is not built", relay.display());
-            return None;
-        }
+        let (relay, transceiver) = (built("ringway-relay")?, built("ringway-transceiver")?);
         for program in ["prometheus", "promtool"] {
             if let Err(error) = Command::new(program).arg("--version").output() {
                 println!("skipped: {program}: {error}");
@@ -66,18 +80,23 @@ impl Stage {
         let mut stage = Self { name, processes: Vec::new(), _folder: folder };
         assert!(stage.command("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
         service::keyfile::create(&path.join("keys.toml")).unwrap();
-        let text = RELAY.replace("FOLDER", path.to_str().unwrap());
-        fs::write(path.join("relay.toml"), text).unwrap();
-        let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus/relay-rules.yml");
-        fs::write(path.join("prometheus.yml"), PROMETHEUS.replace("RULES", rules)).unwrap();
-        let relay = stage
-            .command(relay.to_str().unwrap())
-            .args(["run", "--config"])
-            .arg(path.join("relay.toml"))
-            .env_remove("RINGWAY_CONFIG")
-            .stderr(Stdio::null())
-            .spawn();
-        stage.processes.push(relay.unwrap());
+        for (name, program, text) in
+            [("relay", relay, RELAY), ("transceiver", transceiver, TRANSCEIVER)]
+        {
+            let file = path.join(format!("{name}.toml"));
+            fs::write(&file, text.replace("FOLDER", path.to_str().unwrap())).unwrap();
+            let process = stage
+                .command(program.to_str().unwrap())
+                .args(["run", "--config"])
+                .arg(file)
+                .env_remove("RINGWAY_CONFIG")
+                .stderr(Stdio::null())
+                .spawn();
+            stage.processes.push((name, process.unwrap()));
+        }
+        let rules = top().join("deploy/prometheus");
+        let text = PROMETHEUS.replace("RULES", rules.to_str().unwrap());
+        fs::write(path.join("prometheus.yml"), text).unwrap();
         let prometheus = stage
             .command("prometheus")
             .arg(format!("--config.file={}", path.join("prometheus.yml").display()))
@@ -86,7 +105,7 @@ impl Stage {
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn();
-        stage.processes.push(prometheus.unwrap());
+        stage.processes.push(("prometheus", prometheus.unwrap()));
         Some(stage)
     }
 
@@ -110,9 +129,46 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Waits until a query gives something.
+    fn wait_for(&mut self, query: &str, deadline: Instant) {
+        while self.ask(query).is_none_or(|values| values.is_empty()) {
+            for (name, process) in &mut self.processes {
+                assert_eq!(process.try_wait().unwrap(), None, "{name} has ended");
+            }
+            assert!(Instant::now() < deadline, "nothing for {query}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Asks all queries of a dashboard. How many there are, and those without a value.
+    fn ask_dashboard(&self, file: &str) -> (usize, Vec<String>) {
+        let dashboard: serde_json::Value = serde_json::from_str(&read(file)).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let (mut asked, mut empty) = (0, Vec::new());
+        for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
+            let query = target["expr"].as_str().unwrap();
+            let query = query.replace("$instance", ".*").replace("$__rate_interval", "20s");
+            asked += 1;
+            if self.ask(&query).unwrap().is_empty() {
+                empty.push(query);
+            }
+        }
+        (asked, empty)
+    }
+
+    /// Ends a process, as a crash would.
+    fn kill(&mut self, name: &str) {
+        let index = self.processes.iter().position(|(each, _)| *each == name).unwrap();
+        let (_, mut process) = self.processes.remove(index);
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
-        for process in &mut self.processes {
+        for (_, process) in &mut self.processes {
             // They may have ended by themselves.
             let _ = process.kill();
             let _ = process.wait();
@@ -121,58 +177,94 @@ impl Drop for Stage {
     }
 }
 
+/// Series that a text asks for by the value of a label: `name{label="value"}`, one for each value.
+fn asked_for(text: &str) -> BTreeSet<String> {
+    let mut series = BTreeSet::new();
+    let pieces: Vec<&str> = text.split('{').collect();
+    for pair in pieces.windows(2) {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        let name = &pair[0][pair[0].trim_end_matches(is_name).len()..];
+        if !["relay_", "transceiver_"].iter().any(|prefix| name.contains(prefix)) {
+            continue;
+        }
+        for matcher in pair[1].split('}').next().unwrap_or_default().split("\",") {
+            let Some((label, values)) = matcher.trim_end_matches('"').split_once('"') else {
+                continue;
+            };
+            let label = label.trim_end_matches(['=', '~', '!']).trim();
+            if !values.contains('$') && !name.ends_with("_info") {
+                series.extend(
+                    values.split('|').map(|value| format!("{name}{{{label}=\"{value}\"}}")),
+                );
+            }
+        }
+    }
+    series
+}
+
 #[test]
 fn a_real_prometheus_takes_every_query_and_finds_values() {
     let Some(mut stage) = Stage::start() else { return };
-    let deadline = Instant::now() + Duration::from_secs(90);
-    let mut wait_for = |query: &str| loop {
-        match stage.ask(query) {
-            Some(values) if !values.is_empty() => break values,
-            _ => {}
-        }
-        for process in &mut stage.processes {
-            assert_eq!(process.try_wait().unwrap(), None, "it has ended");
-        }
-        assert!(Instant::now() < deadline, "nothing for {query}");
-        std::thread::sleep(Duration::from_millis(500));
-    };
+    let deadline = Instant::now() + Duration::from_secs(120);
     // Several scrapes, so that rates have something to go by.
-    wait_for("min_over_time(up{job=\"ringway-relay\"}[20s]) == 1 and count_over_time(up[20s]) > 5");
+    for job in ["ringway-relay", "ringway-transceiver"] {
+        let up = format!("up{{job=\"{job}\"}}[20s]");
+        let query = format!("min_over_time({up}) == 1 and count_over_time({up}) > 5");
+        stage.wait_for(&query, deadline);
+    }
     for query in [
         "relay_build_info",
         "relay_engine_info",
         "sum(relay_flows_assured) == 0",
         "relay_tunnel_peers == 1",
-        "rate(relay_tunnel_pings_sent_total[20s])",
+        "relay_tunnel_peers_up == 1",
+        "rate(relay_tunnel_pings_sent_total[20s]) > 0",
         "relay_drops_total{reason=\"flow_unknown\"}",
         "relay_latency_seconds_bucket",
         "instance:relay_client_received_packets:rate1m",
         "instance_reason:relay_drops:rate5m{reason=\"hint_forged\"}",
         "instance:relay_worker_busy_ratio:max",
-        // Nobody is there to answer: the alert for it is on its way.
-        "ALERTS{alertname=\"RelayNoShardAnswers\"}",
+        "transceiver_build_info",
+        "transceiver_relays == 2",
+        "rate(transceiver_tunnel_pings_total[20s]) > 1",
+        "instance:transceiver_calls:sum == 0",
+        "instance:transceiver_calls:ratio == 0",
+        "instance:transceiver_shard_busy_ratio:max",
+        "instance_step:transceiver_setup_seconds:p95_5m",
     ] {
-        wait_for(query);
+        stage.wait_for(query, deadline);
     }
 
-    let dashboard = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/grafana/ringway-relay.json");
-    let dashboard: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(dashboard).unwrap()).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let (mut asked, mut empty) = (0, Vec::new());
-    for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
-        let query = target["expr"].as_str().unwrap();
-        let query = query.replace("$instance", ".*").replace("$__rate_interval", "20s");
-        asked += 1;
-        if stage.ask(&query).unwrap().is_empty() {
-            empty.push(query);
+    let mut series = BTreeSet::new();
+    for file in [
+        "deploy/prometheus/relay-rules.yml",
+        "deploy/prometheus/transceiver-rules.yml",
+        "deploy/grafana/ringway-relay.json",
+        "deploy/grafana/ringway-transceiver.json",
+    ] {
+        series.extend(asked_for(&read(file).replace("\\\"", "\"")));
+    }
+    assert!(series.len() > 25, "{series:?}");
+    for series in &series {
+        assert!(!stage.ask(series).unwrap().is_empty(), "nobody exports {series}");
+    }
+
+    for file in ["deploy/grafana/ringway-relay.json", "deploy/grafana/ringway-transceiver.json"] {
+        let (asked, empty) = stage.ask_dashboard(file);
+        assert!(asked > 45, "{asked}");
+        // Without calls these have nothing to show: ratios of nothing, and what was never dropped.
+        for query in &empty {
+            assert!(query.contains("> 0") || query.contains(" == 0"), "an empty panel: {query}");
         }
+        println!(
+            "{file}: {asked} queries, {} without a value while there are no calls",
+            empty.len()
+        );
     }
-    assert!(asked > 45, "{asked}");
-    // Without calls these have nothing to show: ratios of nothing, and what was never dropped.
-    for query in &empty {
-        let may = query.contains("> 0") || query.contains("relay_peer_round_trip_seconds");
-        assert!(may, "an empty panel: {query}");
+
+    // The alerts are on their way when there is cause.
+    stage.kill("transceiver");
+    for alert in ["TransceiverDown", "RelayNoShardAnswers", "RelayShardDown"] {
+        stage.wait_for(&format!("ALERTS{{alertname=\"{alert}\"}}"), deadline);
     }
-    println!("{asked} queries, {} of them without a value while there are no calls", empty.len());
 }
