@@ -70,5 +70,5 @@ CONTROL
 mkdir -p "$out"
 package=$out/ringway_${version}_$architecture.deb
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)} \
-    dpkg-deb --root-owner-group ${COMPRESSION:+"-Z$COMPRESSION"} --build "$stage" "$package" >/dev/null
+    dpkg-deb --root-owner-group "-Z${COMPRESSION:-xz}" -z1 --build "$stage" "$package" >/dev/null
 echo "$package"
