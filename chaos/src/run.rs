@@ -15,6 +15,9 @@ use crate::rows::{ROWS, Row};
 
 const CALLS: u16 = 200;
 const CALLS_SHORT: u16 = 20;
+/// Clients that were late by more had no CPU: the machine was busy with something else, and the row
+/// is repeated, once.
+const DISTURBED: Duration = Duration::from_millis(500);
 /// How often an interruption is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -89,13 +92,14 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut lines = Vec::new();
     for (row, number) in rows.iter().zip(1..) {
         report::say(&format!("{number}/{} {}: {}", rows.len(), row.name, row.fault));
-        let findings = match (row.run)(&run) {
-            Ok(findings) => findings,
-            Err(error) => {
-                run.check()?;
-                failed(&error)
-            }
-        };
+        let mut findings = attempt(row, &run)?;
+        if findings.late > DISTURBED {
+            let late = findings.late.as_millis();
+            run.say(&format!("disturbed: clients were late by {late} ms; once more"));
+            findings = attempt(row, &run)?;
+            findings
+                .note(format!("the second attempt: in the first, clients were late by {late} ms"));
+        }
         let line = Line { row, findings };
         report::say(&line.brief());
         lines.push(line);
@@ -106,6 +110,13 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         report::say(&format!("renewed: {}", file.display()));
     }
     Ok(lines.iter().all(|line| line.findings.broken.is_empty()))
+}
+
+fn attempt(row: &Row, run: &Run) -> Result<Findings> {
+    (row.run)(run).or_else(|error| {
+        run.check()?;
+        Ok(failed(&error))
+    })
 }
 
 /// A row that could not be run has kept nothing.

@@ -99,6 +99,20 @@ fn kill_while_silent(run: &Run, redis: bool, more: Duration) -> Result<Findings>
         stage.relay_metric("relay_flows_recalled_total", "")?,
         stage.relay_metric("relay_flows_created_total", "")?,
     ));
+    if redis {
+        let misses = |outcome: &str| {
+            let label = format!("outcome=\"{outcome}\"");
+            stage.relay_metric("relay_flow_misses_total", &label)
+        };
+        findings.note(format!(
+            "misses of the relay: {} found in Redis, {} nowhere, {} too busy to look, {} not looked for \
+             again within the second",
+            misses("cache")?,
+            misses("nowhere")?,
+            misses("busy")?,
+            misses("repeated")?,
+        ));
+    }
     findings.promise_gap(away + more);
     findings.promise_no_drops();
     Ok(findings)
