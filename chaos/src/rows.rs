@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "nothing",
         fault: "nothing happens",
         promise: "0 lost, 0 dropped",
-        short: true,
+        short: false,
         run: nothing,
     },
     Row {
@@ -77,7 +77,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "starved",
         fault: "the relay does not run for 400 ms, with small socket buffers and rings",
         promise: "every packet lost is counted, exactly; service resumes by itself; 0 dropped",
-        short: true,
+        short: false,
         run: relay::starved,
     },
     Row {
@@ -91,7 +91,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "ice-restart",
         fault: "every client restarts ICE",
         promise: "0 dropped",
-        short: true,
+        short: false,
         run: clients::ice_restarts,
     },
     Row {
@@ -113,14 +113,14 @@ pub(crate) const ROWS: &[Row] = &[
         name: "transceiver-drain",
         fault: "one of two transceivers drains (SIGTERM)",
         promise: "live calls: 0 lost; no new ones land there; it ends with its last call",
-        short: true,
+        short: false,
         run: transceiver::drain,
     },
     Row {
         name: "rotation",
         fault: "routing and tunnel keys rotated, all three steps",
         promise: "0 lost, 0 dropped",
-        short: true,
+        short: false,
         run: keys::rotation,
     },
     Row {

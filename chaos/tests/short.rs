@@ -26,7 +26,7 @@ fn the_short_suite_keeps_every_promise_that_needs_no_quiet_machine() {
     assert!(!progress.contains("could not be run"), "{progress}");
     let rows: Vec<Vec<&str>> =
         table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
-    assert!(rows.len() >= 8, "{table}");
+    assert!(rows.len() >= 4, "{table}");
     for row in rows {
         let [name, calls, dropped, frames, ..] = row[..] else { panic!("{table}") };
         assert!(calls.parse::<u32>().unwrap() > 0, "{name}: no calls");
