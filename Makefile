@@ -90,8 +90,8 @@ bench-peers: setup ## Ringway beside what one would take instead (root; benches/
 
 .PHONY: bench-calls
 bench-calls: setup ## how long a call takes to come about, and its CPU, in namespaces (root)
-	$(CARGO) run --locked --release -q -p ringway-e2e --example bench-calls > $(RESULTS)-calls.md
-	@cat $(RESULTS)-calls.md; echo "Report: $(RESULTS)-calls.md"
+	$(CARGO) run --locked --release -q -p ringway-e2e --example bench-calls > $(RESULTS)-setup.md
+	@cat $(RESULTS)-setup.md; echo "Report: $(RESULTS)-setup.md"
 
 .PHONY: chaos
 chaos: setup ## the fault suite: what calls lose when things break; renews docs/reliability.md (root)
