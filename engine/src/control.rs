@@ -1,9 +1,11 @@
-//! Control messages: what the kernel says beside a datagram, and the one thing we say beside a
-//! send.
+//! Control messages: what the kernel says beside a datagram, and the two things we may say beside
+//! a send.
 //!
 //! ```text
 //!   cmsghdr:  length (8, header included) · level (4) · type (4) · data, padded to 8
 //! ```
+
+use std::net::Ipv4Addr;
 
 /// Header of a control message on 64-bit Linux.
 const HEADER_BYTES: usize = size_of::<libc::cmsghdr>();
@@ -11,8 +13,10 @@ const ALIGNMENT: usize = size_of::<usize>();
 
 /// Room for a receive timestamp (16 bytes of data) and a GRO segment size (4, padded).
 pub(crate) const RECEIVE_CONTROL_BYTES: usize = (HEADER_BYTES + 16) + (HEADER_BYTES + 8);
-/// Room for the GSO segment size (2, padded).
-pub(crate) const SEND_CONTROL_BYTES: usize = HEADER_BYTES + 8;
+/// Room for the GSO segment size (2, padded) and a source address (12, padded).
+const SEND_CONTROL_BYTES: usize = (HEADER_BYTES + 8) + (HEADER_BYTES + 16);
+/// Where the source address is in an `in_pktinfo`: behind the index of an interface.
+const PKTINFO_SOURCE: usize = 4;
 
 /// What the kernel said beside a datagram.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,14 +59,41 @@ fn timestamp(data: &[u8]) -> Option<u64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(rest)
 }
 
-/// The control message that asks for UDP GSO with segments of this size.
-pub(crate) fn segment_size(segment_bytes: u16) -> [u8; SEND_CONTROL_BYTES] {
-    let mut bytes = [0; SEND_CONTROL_BYTES];
-    bytes[..ALIGNMENT].copy_from_slice(&(HEADER_BYTES + 2).to_ne_bytes());
-    bytes[ALIGNMENT..][..4].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
-    bytes[ALIGNMENT + 4..][..4].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
-    bytes[HEADER_BYTES..][..2].copy_from_slice(&segment_bytes.to_ne_bytes());
-    bytes
+/// The control messages of one send, where the kernel reads them.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct SendControl([u8; SEND_CONTROL_BYTES]);
+
+impl SendControl {
+    pub(crate) const EMPTY: SendControl = SendControl([0; SEND_CONTROL_BYTES]);
+
+    pub(crate) fn pointer(&mut self) -> *mut libc::c_void {
+        self.0.as_mut_ptr().cast()
+    }
+
+    /// Writes what a send asks for: UDP GSO with segments of some size, a source address. Returns
+    /// how long it is; zero if it asks for nothing.
+    pub(crate) fn write(&mut self, segment: Option<u16>, source: Option<Ipv4Addr>) -> usize {
+        let mut used = 0;
+        if let Some(bytes) = segment {
+            used += self.append(used, libc::SOL_UDP, libc::UDP_SEGMENT, bytes.to_ne_bytes());
+        }
+        if let Some(source) = source {
+            let mut information = [0; size_of::<libc::in_pktinfo>()];
+            information[PKTINFO_SOURCE..][..4].copy_from_slice(&source.octets());
+            used += self.append(used, libc::SOL_IP, libc::IP_PKTINFO, information);
+        }
+        used
+    }
+
+    fn append<const N: usize>(&mut self, at: usize, level: i32, kind: i32, data: [u8; N]) -> usize {
+        let bytes = &mut self.0[at..];
+        bytes[..ALIGNMENT].copy_from_slice(&(HEADER_BYTES + N).to_ne_bytes());
+        bytes[ALIGNMENT..][..4].copy_from_slice(&level.to_ne_bytes());
+        bytes[ALIGNMENT + 4..][..4].copy_from_slice(&kind.to_ne_bytes());
+        bytes[HEADER_BYTES..][..N].copy_from_slice(&data);
+        (HEADER_BYTES + N).next_multiple_of(ALIGNMENT)
+    }
 }
 
 #[cfg(test)]
@@ -119,10 +150,22 @@ mod tests {
     }
 
     #[test]
-    fn the_gso_message_byte_by_byte() {
-        let bytes = segment_size(0x0120);
-        let expected = [18, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 103, 0, 0, 0, 0x20, 0x01];
-        assert_eq!(bytes[..18], expected);
-        assert_eq!(bytes[18..], [0; 6]);
+    fn what_is_said_beside_a_send_byte_by_byte() {
+        let gso = [18, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 103, 0, 0, 0, 0x20, 1, 0, 0, 0, 0, 0, 0];
+        let source = [
+            28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 127, 64, 0, 9, 0, 0, 0, 0,
+        ];
+        let address = Some(Ipv4Addr::new(127, 64, 0, 9));
+        for (segment, source, expected) in [
+            (None, None, vec![]),
+            (Some(0x0120), None, gso.to_vec()),
+            (None, address, source.to_vec()),
+            (Some(0x0120), address, [&gso[..], &source].concat()),
+        ] {
+            let mut control = SendControl::EMPTY;
+            let length = control.write(segment, source);
+            assert_eq!(length, expected.len().next_multiple_of(ALIGNMENT));
+            assert_eq!(control.0[..expected.len()], expected);
+        }
     }
 }

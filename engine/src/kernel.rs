@@ -1,13 +1,14 @@
 //! Single system calls on a UDP socket: what engines share besides their batch calls.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, setsockopt, sockopt};
 
 use crate::address::RawAddress;
+use crate::control::SendControl;
 use crate::link::Link;
 use crate::outbox::{Outbox, Run};
 use crate::segmentation::Segmentation;
@@ -134,28 +135,32 @@ pub(crate) fn drain_errors(socket: BorrowedFd<'_>) -> u64 {
     count
 }
 
-/// Sends one datagram without waiting; `None` sends to the peer of a connected socket.
-pub(crate) fn send(
+/// Sends one datagram without waiting; without a destination, to the peer of a connected socket.
+fn send(
     socket: BorrowedFd<'_>,
     destination: Option<&RawAddress>,
+    source: Option<Ipv4Addr>,
     bytes: &[u8],
 ) -> Result<(), Errno> {
-    let (address, length) = match destination {
-        Some(address) => (address.pointer(), address.length()),
-        None => (std::ptr::null(), 0),
-    };
-    // SAFETY: `bytes` and `destination` outlive the call; their lengths are their own; the kernel
-    // only reads them.
-    let result = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-            address,
-            length,
-        )
-    };
+    let mut control = SendControl::EMPTY;
+    let mut vector =
+        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: all fields are integers and raw pointers, for which zero is a valid value.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    if let Some(address) = destination {
+        header.msg_name = address.pointer().cast_mut().cast();
+        header.msg_namelen = address.length();
+    }
+    header.msg_controllen = control.write(None, source) as _;
+    if header.msg_controllen > 0 {
+        header.msg_control = control.pointer();
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: everything that the header points to outlives the call; the lengths are their own; the
+    // kernel only reads.
+    let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) };
     Errno::result(result).map(drop)
 }
 
@@ -196,7 +201,7 @@ impl Refused<'_> {
             .chain(bytes[first..].chunks(run.segment_bytes.max(1) as usize));
         for piece in pieces {
             statistics.syscalls += 1;
-            match send(self.socket, destination, piece) {
+            match send(self.socket, destination, run.source, piece) {
                 Ok(()) => {
                     statistics.sends += 1;
                     statistics.datagrams_out += 1;

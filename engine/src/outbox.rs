@@ -9,7 +9,7 @@
 //! lie contiguously anyway, so they become one run: one UDP GSO send.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::link::{LINKS_MAX, Link, LinkSettings};
 use crate::memory::Mapping;
@@ -45,11 +45,20 @@ impl Default for OutboxSettings {
 pub(crate) struct Run {
     pub(crate) link: Link,
     pub(crate) destination: SocketAddr,
+    /// Where it is to come from; the kernel's choice if `None`.
+    pub(crate) source: Option<Ipv4Addr>,
     pub(crate) start: u32,
     pub(crate) length: u32,
     /// Size of each datagram but the last, which may be shorter.
     pub(crate) segment_bytes: u32,
     pub(crate) segments: u16,
+}
+
+impl Run {
+    /// The size of its datagrams, if there are several.
+    pub(crate) fn segment(&self) -> Option<u16> {
+        (self.segments > 1).then(|| u16::try_from(self.segment_bytes).unwrap_or(0))
+    }
 }
 
 /// Whether and up to which size a link may merge datagrams; see `segmentation`.
@@ -117,7 +126,7 @@ impl Outbox {
             self.overflowed = true;
             return Err(Full);
         }
-        Ok(Slot { outbox: self, link, destination, bytes_max })
+        Ok(Slot { outbox: self, link, destination, source: None, bytes_max })
     }
 
     /// Datagrams that still fit. A caller that stops reading arrivals before this is too low for
@@ -141,7 +150,13 @@ impl Outbox {
         self.datagrams == 0
     }
 
-    fn append(&mut self, link: Link, destination: SocketAddr, length: u32) {
+    fn append(
+        &mut self,
+        link: Link,
+        destination: SocketAddr,
+        source: Option<Ipv4Addr>,
+        length: u32,
+    ) {
         let start = self.used;
         self.used += length;
         self.datagrams += 1;
@@ -157,12 +172,14 @@ impl Outbox {
             && run.length + length <= RUN_BYTES_MAX
             && run.link == link
             && run.destination == destination
+            && run.source == source
         {
             run.length += length;
             run.segments += 1;
             return;
         }
-        let run = Run { link, destination, start, length, segment_bytes: length, segments: 1 };
+        let segments = 1;
+        let run = Run { link, destination, source, start, length, segment_bytes: length, segments };
         self.runs.push(run);
     }
 
@@ -223,10 +240,19 @@ pub struct Slot<'a> {
     outbox: &'a mut Outbox,
     link: Link,
     destination: SocketAddr,
+    source: Option<Ipv4Addr>,
     bytes_max: u32,
 }
 
 impl Slot<'_> {
+    /// Has it leave from one of this host's addresses rather than the one the kernel picks: for
+    /// IPv4 links that are bound to no address. What comes back is received by the link all the same.
+    #[must_use]
+    pub fn leaving_from(mut self, source: Ipv4Addr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Where to write. What is in there before is not defined, and never anything but what was
     /// queued here earlier.
     pub fn bytes(&mut self) -> &mut [u8] {
@@ -240,7 +266,7 @@ impl Slot<'_> {
     pub fn commit(self, length: usize) {
         assert!(length <= self.bytes_max as usize, "more bytes than were reserved");
         #[allow(clippy::cast_possible_truncation)] // At most `bytes_max`, which is a u32.
-        self.outbox.append(self.link, self.destination, length as u32);
+        self.outbox.append(self.link, self.destination, self.source, length as u32);
     }
 }
 
@@ -322,6 +348,19 @@ mod tests {
             }
             proptest::prop_assert_eq!(cut, expected);
         }
+    }
+
+    #[test]
+    fn one_source_merges_and_another_starts_anew() {
+        let mut outbox = outbox(100, 1000);
+        for source in [None, Some(1), Some(1), Some(2), None] {
+            let mut slot = outbox.reserve(Link(0), A.parse().unwrap(), 10).unwrap();
+            if let Some(last) = source {
+                slot = slot.leaving_from(Ipv4Addr::new(127, 64, 0, last));
+            }
+            slot.commit(10);
+        }
+        assert_eq!(shape(&outbox), [(1, 10), (2, 20), (1, 10), (1, 10)]);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Engine for Sim {
     fn flush(&mut self) -> io::Result<()> {
         for run in self.outbox.runs() {
             let from = self.links[run.link.index()].endpoint;
-            if self.network.send(from, run.destination, self.outbox.bytes(run)) {
+            if self.network.send(from, run.source, run.destination, self.outbox.bytes(run)) {
                 self.statistics.sends += 1;
                 self.statistics.datagrams_out += 1;
                 self.statistics.bytes_out += u64::from(run.length);

@@ -24,6 +24,9 @@ pub enum Fragmentation {
     /// DF off, and what ICMP says about the path's MTU is ignored, which anybody can forge to make
     /// us send in tiny fragments. For public sockets, whose datagrams are small by design.
     Local,
+    /// DF on, and what ICMP says is ignored: a datagram that is too long for the path is lost, one too
+    /// long for the device is refused. Cheapest, as the kernel need not number what stays whole.
+    Never,
 }
 
 /// One UDP socket to be made. IPv6 sockets never take IPv4: the two are separate listeners.
@@ -223,6 +226,7 @@ fn configure(socket: &OwnedFd, settings: &SocketSettings) -> io::Result<()> {
             let discovery = match settings.fragmentation {
                 Fragmentation::Allowed => libc::IP_PMTUDISC_DONT,
                 Fragmentation::Local => libc::IP_PMTUDISC_OMIT,
+                Fragmentation::Never => libc::IP_PMTUDISC_PROBE,
             };
             options::set(socket, libc::SOL_IP, libc::IP_MTU_DISCOVER, discovery)?;
             options::set(socket, libc::SOL_IP, libc::IP_RECVERR, errors)
@@ -231,6 +235,7 @@ fn configure(socket: &OwnedFd, settings: &SocketSettings) -> io::Result<()> {
             let discovery = match settings.fragmentation {
                 Fragmentation::Allowed => libc::IPV6_PMTUDISC_DONT,
                 Fragmentation::Local => libc::IPV6_PMTUDISC_OMIT,
+                Fragmentation::Never => libc::IPV6_PMTUDISC_PROBE,
             };
             setsockopt(socket, sockopt::Ipv6V6Only, &true)?;
             options::set(socket, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, discovery)?;
@@ -294,6 +299,10 @@ mod tests {
         assert_eq!(option(&tunnel, libc::SOL_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_DONT);
         assert_eq!(option(&tunnel, libc::SOL_IP, libc::IP_RECVERR), 1);
         assert_eq!(option(&tunnel, libc::SOL_SOCKET, libc::SO_REUSEPORT), 0);
+        let settings =
+            SocketSettings { fragmentation: Fragmentation::Never, ..SocketSettings::public(v4) };
+        let whole = bind(&settings).unwrap();
+        assert_eq!(option(&whole, libc::SOL_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_PROBE);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::receive::{EMPTY_VECTOR, empty_header};
 use crate::address::RawAddress;
-use crate::control::{self, SEND_CONTROL_BYTES};
+use crate::control::SendControl;
 use crate::kernel::{self, Refused};
 use crate::link::Link;
 use crate::outbox::{Outbox, Run};
@@ -17,17 +17,13 @@ use crate::statistics::Statistics;
 /// Sends per system call. More would spare next to nothing.
 const CALL_SENDS_MAX: usize = 256;
 
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; SEND_CONTROL_BYTES]);
-
 /// The arrays that one sendmmsg call reads, kept between calls so that none is allocated.
 #[derive(Debug)]
 pub(super) struct Send {
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     addresses: Box<[RawAddress]>,
-    controls: Box<[Control]>,
+    controls: Box<[SendControl]>,
     /// Index of the run that each header stands for.
     runs: Vec<usize>,
 }
@@ -42,7 +38,7 @@ impl Send {
             headers: vec![empty_header(); CALL_SENDS_MAX].into(),
             vectors: vec![EMPTY_VECTOR; CALL_SENDS_MAX].into(),
             addresses: vec![RawAddress::EMPTY; CALL_SENDS_MAX].into(),
-            controls: vec![Control([0; SEND_CONTROL_BYTES]); CALL_SENDS_MAX].into(),
+            controls: vec![SendControl::EMPTY; CALL_SENDS_MAX].into(),
             runs: Vec::with_capacity(CALL_SENDS_MAX),
         }
     }
@@ -89,15 +85,10 @@ impl Send {
             header.msg_name = address.pointer().cast_mut().cast();
             header.msg_namelen = address.length();
         }
-        if run.segments > 1 {
-            let control = &mut self.controls[index];
-            control.0 = control::segment_size(u16::try_from(run.segment_bytes).unwrap_or(0));
-            header.msg_control = control.0.as_mut_ptr().cast();
-            header.msg_controllen = SEND_CONTROL_BYTES as _;
-        } else {
-            header.msg_control = ptr::null_mut();
-            header.msg_controllen = 0;
-        }
+        let control = &mut self.controls[index];
+        let length = control.write(run.segment(), run.source);
+        header.msg_control = if length == 0 { ptr::null_mut() } else { control.pointer() };
+        header.msg_controllen = length as _;
     }
 
     /// Sends what is prepared. sendmmsg stops at the first refusal and then says only how far it

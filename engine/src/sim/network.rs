@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -195,8 +195,14 @@ impl Network {
     }
 
     /// Sends; `false` if the datagram is too long to be one.
-    pub(super) fn send(&self, from: usize, destination: SocketAddr, bytes: &[u8]) -> bool {
-        self.inner().send(from, destination, bytes)
+    pub(super) fn send(
+        &self,
+        from: usize,
+        source: Option<Ipv4Addr>,
+        destination: SocketAddr,
+        bytes: &[u8],
+    ) -> bool {
+        self.inner().send(from, source, destination, bytes)
     }
 
     /// Offers what is due to `take`, in order, until nothing is or `take` wants no more.
@@ -243,7 +249,13 @@ impl Network {
 }
 
 impl Inner {
-    fn send(&mut self, from: usize, destination: SocketAddr, bytes: &[u8]) -> bool {
+    fn send(
+        &mut self,
+        from: usize,
+        source: Option<Ipv4Addr>,
+        destination: SocketAddr,
+        bytes: &[u8],
+    ) -> bool {
         if bytes.len() > self.settings.datagram_bytes_max as usize {
             return false;
         }
@@ -260,7 +272,8 @@ impl Inner {
             return true;
         }
         self.statistics.duplicated += u64::from(duplicated);
-        let source = self.endpoints[from].address;
+        let own = self.endpoints[from].address;
+        let source = source.map_or(own, |ip| SocketAddr::new(ip.into(), own.port()));
         for _ in 0..=usize::from(duplicated) {
             self.deliver(endpoint, source, bytes);
         }

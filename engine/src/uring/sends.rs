@@ -1,4 +1,5 @@
-//! Sends through io_uring: SEND with an address for one datagram, SENDMSG for a GSO run.
+//! Sends through io_uring: SEND with an address for one datagram, SENDMSG for a GSO run or one with
+//! a source address.
 //!
 //! Everything a request points to (payload, address, message header) stays where it is until the
 //! kernel has taken the request. All sends carry MSG_DONTWAIT, so that is when it is over: the
@@ -11,24 +12,24 @@ use io_uring::{opcode, squeue, types};
 use nix::errno::Errno;
 
 use crate::address::RawAddress;
-use crate::control::{self, SEND_CONTROL_BYTES};
+use crate::control::SendControl;
 use crate::kernel::{self, Refused};
 use crate::outbox::{Outbox, Run};
 use crate::segmentation::Segmentation;
 use crate::statistics::Statistics;
 
-/// A SENDMSG request's view of a GSO run. The pointers in it are set by `Sends::entry`.
+/// A SENDMSG request's view of a run. The pointers in it are set by `Sends::entry`.
 #[derive(Clone, Copy)]
-struct GsoMessage {
+struct Message {
     header: libc::msghdr,
     vector: libc::iovec,
-    control: [u64; SEND_CONTROL_BYTES / 8],
+    control: SendControl,
 }
 
 /// Storage for the sends of one outbox, one place per run.
 pub(super) struct Sends {
     addresses: Box<[RawAddress]>,
-    messages: Box<[GsoMessage]>,
+    messages: Box<[Message]>,
     /// Runs in the order of the outbox that were refused, and are settled.
     refused: Box<[bool]>,
     /// Runs queued for the kernel and not settled: `settled..queued`.
@@ -43,11 +44,11 @@ unsafe impl Send for Sends {}
 
 impl Sends {
     pub(super) fn new(datagrams_max: usize, links: usize) -> Sends {
-        let message = GsoMessage {
+        let message = Message {
             // SAFETY: all fields are integers and raw pointers, for which zero is a valid value.
             header: unsafe { std::mem::zeroed() },
             vector: libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 },
-            control: [0; SEND_CONTROL_BYTES / 8],
+            control: SendControl::EMPTY,
         };
         Sends {
             addresses: vec![RawAddress::EMPTY; datagrams_max].into(),
@@ -75,19 +76,16 @@ impl Sends {
             *address = RawAddress::from(run.destination);
         }
         self.queued = index + 1;
-        let entry = if run.segments > 1 {
+        let entry = if run.segments > 1 || run.source.is_some() {
             let message = &mut self.messages[index];
-            let size = control::segment_size(u16::try_from(run.segment_bytes).unwrap_or(0));
-            for (word, bytes) in message.control.iter_mut().zip(size.chunks_exact(8)) {
-                *word = bytes.try_into().map_or(0, u64::from_ne_bytes);
-            }
+            let control_bytes = message.control.write(run.segment(), run.source);
             message.vector.iov_base = outbox.pointer(run).cast();
             message.vector.iov_len = run.length as usize;
             let header = &mut message.header;
             header.msg_iov = &raw mut message.vector;
             header.msg_iovlen = 1;
-            header.msg_control = message.control.as_mut_ptr().cast();
-            header.msg_controllen = SEND_CONTROL_BYTES as _;
+            header.msg_control = message.control.pointer();
+            header.msg_controllen = control_bytes as _;
             if connected {
                 header.msg_name = ptr::null_mut();
                 header.msg_namelen = 0;

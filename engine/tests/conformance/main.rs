@@ -91,7 +91,8 @@ suite! {
         a_full_send_buffer_is_counted_and_passes
         a_full_outbox_is_flushed_and_goes_on
         what_was_flushed_leaves_even_if_the_engine_goes
-        connected_links_send_to_their_peer;
+        connected_links_send_to_their_peer
+        datagrams_leave_from_the_address_that_is_asked_for;
     memory:
         steady_state_allocates_nothing
         dropping_an_engine_with_unread_arrivals_is_fine

@@ -1,6 +1,6 @@
 //! What leaves, how, and what happens when it cannot.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -258,4 +258,32 @@ pub(crate) fn connected_links_send_to_their_peer(harness: &Harness) {
     assert_eq!(rig.collect(1)[0].bytes, b"friend");
     rig.engine.wait(Wait { timeout: Duration::from_millis(20), ..Wait::default() }).unwrap();
     assert!(rig.read().is_empty());
+}
+
+/// All of 127.0.0.0/8 is this host's: one link, many clients.
+pub(crate) fn datagrams_leave_from_the_address_that_is_asked_for(harness: &Harness) {
+    let mut rig = harness.engine_with(&[("0.0.0.0", LinkSettings::default())], Settings::default());
+    let mut peer = harness.peer("127.0.0.1");
+    // Two in a row of one length and one source: a GSO send with a source, where there is GSO.
+    let sources = [3, 3, 4, 5, 5, 5, 3].map(|last| Ipv4Addr::new(127, 64, 0, last));
+    for (number, source) in (0u8..).zip(sources) {
+        let (_, outbox) = rig.engine.halves();
+        let mut slot = outbox.reserve(Link(0), peer.address(), 40).unwrap().leaving_from(source);
+        slot.bytes().fill(number);
+        slot.commit(40);
+    }
+    rig.settle();
+    for (number, source) in (0u8..).zip(sources) {
+        let from = SocketAddr::new(source.into(), rig.address().port());
+        assert_eq!(peer.receive(), (from, vec![number; 40]));
+    }
+    let stranger = Ipv4Addr::new(192, 0, 2, 1);
+    let (_, outbox) = rig.engine.halves();
+    outbox.reserve(Link(0), peer.address(), 40).unwrap().leaving_from(stranger).commit(40);
+    rig.send(0, peer.address(), b"from wherever");
+    if harness.is_sim("no kernel to refuse a source that is not this host's") {
+        return;
+    }
+    assert_eq!(rig.engine.statistics().send_errors, 1);
+    assert_eq!(peer.receive().1, b"from wherever");
 }

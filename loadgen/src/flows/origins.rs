@@ -5,15 +5,11 @@
 //! a flow is a pair of a socket (its port) and a source address, and its answers find it by what
 //! they carry. Where only one address can be had, each flow needs a socket of its own.
 
-use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, ensure};
-use engine::sockets::{self, SocketSettings};
+use engine::sockets::{self, Fragmentation, SocketSettings};
 use engine::{Engine, LINKS_MAX, Link, LinkSettings, LinkSocket};
-use nix::libc;
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use service::exit::Usage;
 use service::network::Cidr;
 
@@ -31,11 +27,8 @@ pub(super) struct Origins {
     sources: Option<Sources>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Sources {
-    /// Handles to the engine's own sockets, for sending.
-    sockets: Vec<OwnedFd>,
-    target: SockaddrIn,
     first: u32,
     count: u32,
 }
@@ -88,7 +81,6 @@ fn open_shared(target: SocketAddrV4, network: &Cidr, flows: u32) -> anyhow::Resu
             hosts * u64::from(SHARED_SOCKETS)
         ))
     );
-    let mut sockets = Vec::new();
     let mut links = Vec::new();
     let mut notes = Vec::new();
     for _ in 0..SHARED_SOCKETS {
@@ -96,18 +88,18 @@ fn open_shared(target: SocketAddrV4, network: &Cidr, flows: u32) -> anyhow::Resu
             reuse_port: false,
             receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
             send_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
+            fragmentation: Fragmentation::Never,
             ..SocketSettings::public(SocketAddr::from(([0, 0, 0, 0], 0)))
         };
         let bound = sockets::bind(&settings)?;
         if bound.buffers.is_clamped() && notes.is_empty() {
             notes.push(bound.buffers.to_string());
         }
-        sockets.push(bound.socket.try_clone().context("Failed to share a socket")?);
         links.push(LinkSocket { socket: bound.socket, settings: LinkSettings::default() });
     }
     let first = u32::from(base) + u32::from(hosts > 1);
-    let sources = Sources { sockets, target: SockaddrIn::from(target), first, count };
-    let origins = Origins { target: target.into(), links: SHARED_SOCKETS, sources: Some(sources) };
+    let sources = Some(Sources { first, count });
+    let origins = Origins { target: target.into(), links: SHARED_SOCKETS, sources };
     Ok(Opened { origins, links, notes })
 }
 
@@ -128,6 +120,7 @@ fn open_own(target: SocketAddr, flows: u32) -> anyhow::Result<Opened> {
         let settings = SocketSettings {
             reuse_port: false,
             receive_buffer_bytes: Some(OWN_RECEIVE_BUFFER_BYTES),
+            fragmentation: Fragmentation::Never,
             ..SocketSettings::public(unspecified)
         };
         let bound = sockets::bind(&settings)?;
@@ -145,39 +138,22 @@ fn open_own(target: SocketAddr, flows: u32) -> anyhow::Result<Opened> {
 impl Origins {
     /// Sends a flow's packet; `false` if it could not be.
     pub(super) fn send(&self, engine: &mut dyn Engine, flow: u32, packet: &[u8]) -> bool {
-        match &self.sources {
-            None => {
-                // Those that have left may hold more places than there are links; they are silent.
-                let link = Link(u8::try_from(flow % self.links).unwrap_or(0));
-                engine.halves().1.push(link, self.target, packet).is_ok()
-            }
-            Some(sources) => sources.send(flow, packet).is_ok(),
+        // Those that have left may hold more places than there are links; they are silent.
+        let link = Link(u8::try_from(flow % self.links).unwrap_or(0));
+        let outbox = engine.halves().1;
+        let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        let Ok(mut slot) = outbox.reserve(link, self.target, length) else { return false };
+        if let Some(Sources { first, count }) = self.sources {
+            slot = slot.leaving_from(Ipv4Addr::from(first + flow / self.links % count));
         }
+        slot.bytes().copy_from_slice(packet);
+        slot.commit(packet.len());
+        true
     }
 
     /// Whether a packet came from the target.
     #[must_use]
     pub(super) fn is_target(&self, source: SocketAddr) -> bool {
         source == self.target
-    }
-}
-
-impl Sources {
-    fn send(&self, flow: u32, packet: &[u8]) -> io::Result<()> {
-        let sockets = u32::try_from(self.sockets.len()).unwrap_or(1);
-        let source = self.first + flow / sockets % self.count;
-        let information = libc::in_pktinfo {
-            ipi_ifindex: 0,
-            ipi_spec_dst: libc::in_addr { s_addr: source.to_be() },
-            ipi_addr: libc::in_addr { s_addr: 0 },
-        };
-        sendmsg(
-            self.sockets[(flow % sockets) as usize].as_raw_fd(),
-            &[IoSlice::new(packet)],
-            &[ControlMessage::Ipv4PacketInfo(&information)],
-            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-            Some(&self.target),
-        )?;
-        Ok(())
     }
 }

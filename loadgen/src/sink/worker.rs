@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use engine::sockets::{self, SocketSettings};
+use engine::sockets::{self, Fragmentation, SocketSettings};
 use engine::{Engine, EngineKind, LinkSettings, LinkSocket, Outbox, Wait, affinity};
 use wire::keyring::Keyring;
 use wire::tunnel::SenderId;
@@ -71,10 +71,16 @@ impl Worker {
             }
             None => FarEnd::Direct(Box::new(Echo::new(keyring.clone(), host::clock_id()))),
         };
+        let tunnel = SocketSettings::tunnel(settings.address);
         let bound = sockets::bind(&SocketSettings {
             receive_buffer_bytes: Some(BUFFER_BYTES),
             send_buffer_bytes: Some(BUFFER_BYTES),
-            ..SocketSettings::tunnel(settings.address)
+            // What clients send is short.
+            fragmentation: match settings.tunnel_mtu {
+                Some(_) => tunnel.fragmentation,
+                None => Fragmentation::Never,
+            },
+            ..tunnel
         })?;
         let link =
             LinkSettings { datagram_bytes_max: DATAGRAM_BYTES_MAX, ..LinkSettings::default() };
