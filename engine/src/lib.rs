@@ -12,6 +12,7 @@ pub mod affinity;
 mod arrivals;
 pub mod clock;
 mod control;
+pub mod direct;
 pub mod handover;
 pub mod heap;
 pub mod histogram;

@@ -10,7 +10,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 /// A device's hardware address.
-pub type Mac = [u8; 6];
+pub(crate) type Mac = [u8; 6];
 
 /// The longest IP packet that is built here: what IPv6 promises of every path (RFC 8200 section 5),
 /// and what hardly any IPv4 path is short of. What is longer may have to be fragmented somewhere.
@@ -62,8 +62,26 @@ pub(crate) fn write(
             let length = (ip_bytes as u16).to_be_bytes();
             let dont_fragment = 0x40;
             ip[..IPV4_BYTES].copy_from_slice(&[
-                0x45, 0, length[0], length[1], 0, 0, dont_fragment, 0, HOPS, PROTOCOL_UDP, 0, 0, //
-                0, 0, 0, 0, 0, 0, 0, 0,
+                0x45,
+                0,
+                length[0],
+                length[1],
+                0,
+                0,
+                dont_fragment,
+                0,
+                HOPS,
+                PROTOCOL_UDP,
+                0,
+                0, //
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
             ]);
             ip[12..16].copy_from_slice(&from.octets());
             ip[16..20].copy_from_slice(&to.octets());
@@ -143,8 +161,7 @@ mod tests {
     fn frame(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
         let mut buffer = [0xaa; FRAME_BYTES_MAX];
         let macs = (FROM_MAC, TO_MAC);
-        let length =
-            write(&mut buffer, macs, from.parse().unwrap(), to.parse().unwrap(), payload);
+        let length = write(&mut buffer, macs, from.parse().unwrap(), to.parse().unwrap(), payload);
         assert!(buffer[length..].iter().all(|byte| *byte == 0xaa));
         buffer[..length].to_vec()
     }

@@ -155,9 +155,8 @@ pub(crate) fn route(body: &[u8]) -> Option<Route> {
         metric: 0,
         leads: Leads::Elsewhere,
     };
-    #[allow(clippy::cast_sign_loss)] // Flags.
-    let dead = (libc::RTNH_F_DEAD | libc::RTNH_F_LINKDOWN) as u32;
-    let mut plain = kind == libc::RTN_UNICAST && source_bits == 0 && tos == 0 && flags & dead == 0;
+    let alive = flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN) == 0;
+    let mut plain = kind == libc::RTN_UNICAST && source_bits == 0 && tos == 0 && alive;
     let (mut number, mut link, mut gateway) = (u32::from(table), None, None);
     for (kind, value) in attributes(body.get(BODY_BYTES..)?) {
         match kind {
@@ -194,6 +193,8 @@ pub(crate) fn route(body: &[u8]) -> Option<Route> {
     Some(route)
 }
 
+const RTNH_F_DEAD: u32 = 1;
+const RTNH_F_LINKDOWN: u32 = 16;
 const RTA_PREF: u16 = 20;
 const TABLE_DEFAULT: u32 = 253;
 const TABLE_MAIN: u32 = 254;
@@ -207,7 +208,8 @@ pub(crate) fn is_usual_rule(body: &[u8]) -> bool {
     const FRA_TABLE: u16 = 15;
     const FRA_PROTOCOL: u16 = 21;
     const FR_ACT_TO_TBL: u8 = 1;
-    let Some([_, to_bits, from_bits, tos, table, _, _, action]) = body.first_chunk().copied() else {
+    let Some([_, to_bits, from_bits, tos, table, _, _, action]) = body.first_chunk().copied()
+    else {
         return false;
     };
     let (mut priority, mut table) = (0, u32::from(table));
@@ -255,6 +257,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const IPV4: u8 = 2;
+
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let length = u16::try_from(4 + value.len()).unwrap();
         let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
@@ -269,7 +273,7 @@ mod tests {
 
     /// The fixed part of an IPv4 route in the main table, and attributes.
     fn route_body(prefix: u8, kind: u8, flags: u32, attributes: &[Vec<u8>]) -> Vec<u8> {
-        let fixed = [libc::AF_INET as u8, prefix, 0, 0, 254, 4, 0, kind];
+        let fixed = [IPV4, prefix, 0, 0, 254, 4, 0, kind];
         [&fixed[..], &flags.to_ne_bytes(), &attributes.concat()].concat()
     }
 
@@ -296,7 +300,7 @@ mod tests {
             ),
             ("blackhole", libc::RTN_BLACKHOLE, 0, vec![oif.clone()], Leads::Elsewhere),
             ("local", libc::RTN_LOCAL, 0, vec![oif.clone()], Leads::Elsewhere),
-            ("dead", unicast, libc::RTNH_F_DEAD as u32, vec![oif.clone()], Leads::Elsewhere),
+            ("dead", unicast, RTNH_F_DEAD, vec![oif.clone()], Leads::Elsewhere),
             ("no device", unicast, 0, vec![gateway.clone()], Leads::Elsewhere),
             (
                 "several next hops",
@@ -379,7 +383,7 @@ mod tests {
         let mac = attribute(libc::NDA_LLADDR, &[2, 0, 0, 0, 0, 1]);
         let body = |state: u16, attributes: &[Vec<u8>]| {
             let index = 7u32.to_ne_bytes();
-            let fixed = [&[libc::AF_INET as u8, 0, 0, 0][..], &index, &state.to_ne_bytes(), &[0, 0]];
+            let fixed = [&[IPV4, 0, 0, 0][..], &index, &state.to_ne_bytes(), &[0, 0]];
             [&fixed.concat()[..], &attributes.concat()].concat()
         };
         let both = [address.clone(), mac];
@@ -399,7 +403,7 @@ mod tests {
     #[test]
     fn which_rules_are_usual() {
         let rule = |table: u8, from_bits: u8, attributes: &[Vec<u8>]| {
-            let fixed = [libc::AF_INET as u8, 0, from_bits, 0, table, 0, 0, 1, 0, 0, 0, 0];
+            let fixed = [IPV4, 0, from_bits, 0, table, 0, 0, 1, 0, 0, 0, 0];
             is_usual_rule(&[&fixed[..], &attributes.concat()].concat())
         };
         let priority = |value| number(6, value);

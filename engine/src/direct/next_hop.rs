@@ -229,11 +229,8 @@ impl Hops {
             ));
         }
         usable.truncate(DEVICES_MAX);
-        let device = |link: &Link| Device {
-            index: link.index,
-            name: link.name.clone(),
-            mac: link.mac,
-        };
+        let device =
+            |link: &Link| Device { index: link.index, name: link.name.clone(), mac: link.mac };
         made.devices = usable.iter().map(|(_, link)| device(link)).collect();
         let devices: HashMap<_, _> =
             made.devices.iter().enumerate().map(|(place, device)| (device.index, place)).collect();
@@ -271,7 +268,8 @@ impl Hops {
             length: route.prefix.min(bits),
             value: number,
         };
-        let by_route = Ranges::flatten(bits, chosen.iter().enumerate().map(place).collect(), &[]);
+        let by_route =
+            Ranges::flatten(bits, &chosen.iter().enumerate().map(place).collect::<Vec<_>>(), &[]);
 
         let way = |route: &Route| match &route.leads {
             Leads::ToGateway { link, gateway } if self.devices.contains_key(link) => {
@@ -292,13 +290,14 @@ impl Hops {
         for (number, hop) in self.hops.iter().enumerate().filter(|(_, hop)| family.has(hop.address))
         {
             let start = self::number(hop.address);
-            if let Some(Leads::ToLink { link }) = by_route.at(start).map(|route| &chosen[*route].leads)
+            if let Some(Leads::ToLink { link }) =
+                by_route.at(start).map(|route| &chosen[*route].leads)
                 && self.devices.get(link) == Some(&hop.device)
             {
                 ways.push(Prefix { start, length: bits, value: Ok(number) });
             }
         }
-        Ranges::flatten(bits, ways, &excluded(&routes, family))
+        Ranges::flatten(bits, &ways, &excluded(&routes, family))
     }
 }
 
@@ -306,7 +305,8 @@ impl Hops {
 /// metric lead is the kernel's choice.
 fn chosen(routes: &[&Route]) -> Vec<Route> {
     let of_main = |route: &&&Route| route.table == Table::Main;
-    let mut main: Vec<Route> = routes.iter().filter(of_main).map(|route| (*route).clone()).collect();
+    let mut main: Vec<Route> =
+        routes.iter().filter(of_main).map(|route| (*route).clone()).collect();
     main.sort_by_key(|route| (route.destination, route.prefix, route.metric));
     main.dedup_by(|next, first| {
         let same = (next.destination, next.prefix) == (first.destination, first.prefix);
@@ -323,9 +323,10 @@ fn chosen(routes: &[&Route]) -> Vec<Route> {
 fn excluded(routes: &[&Route], family: Family) -> Vec<(u128, u8)> {
     let local = routes.iter().filter(|route| route.table == Table::Local);
     let local = local.map(|route| (number(route.destination), route.prefix.min(family.bits())));
-    let special = family.special().iter().filter_map(|(address, length)| {
-        Some((number(address.parse().ok()?), *length))
-    });
+    let special = family
+        .special()
+        .iter()
+        .filter_map(|(address, length)| Some((number(address.parse().ok()?), *length)));
     local.chain(special).collect()
 }
 
@@ -358,50 +359,45 @@ struct Prefix<T> {
     value: T,
 }
 
+/// A prefix around the place where the layout is.
+struct Open<T> {
+    /// Its last address.
+    end: u128,
+    value: Option<T>,
+}
+
 impl<T: Copy + PartialEq> Ranges<T> {
     /// Lays prefixes out: of those around an address the longest counts, of equal ones the last,
     /// and inside of `excluded` ones none.
-    fn flatten(bits: u8, prefixes: Vec<Prefix<T>>, excluded: &[(u128, u8)]) -> Self {
-        struct Open<T> {
-            end: u128,
-            value: Option<T>,
-        }
+    fn flatten(bits: u8, prefixes: &[Prefix<T>], excluded: &[(u128, u8)]) -> Self {
         let all = u128::MAX >> (128 - u32::from(bits));
+        let tail = |length: u8| all.checked_shr(length.into()).unwrap_or(0);
         let mut prefixes: Vec<_> = excluded
             .iter()
             .map(|(start, length)| (*start, *length, None))
             .chain(prefixes.iter().map(|each| (each.start, each.length, Some(each.value))))
+            .map(|(start, length, value)| (start & all & !tail(length), length, value))
             .collect();
-        let tail = |length: u8| all.checked_shr(length.into()).unwrap_or(0);
-        for (start, length, _) in &mut prefixes {
-            *start &= all & !tail(*length);
-        }
         // Stable: of equal ones the order stays, but an excluded one comes first.
         prefixes.sort_by_key(|(start, length, value)| (*start, *length, value.is_some()));
         let mut ranges = Self::default();
         let mut open: Vec<Open<T>> = Vec::new();
         for (start, length, value) in prefixes {
             ranges.close(&mut open, |end| end < start);
-            if open.last().is_some_and(|around| around.value.is_none()) {
-                continue;
+            if open.last().is_none_or(|around| around.value.is_some()) {
+                ranges.begin(start, value);
+                open.push(Open { end: start | tail(length), value });
             }
-            ranges.begin(start, value);
-            open.push(Open { end: start | tail(length), value });
         }
+        // What ends with the last address has nothing behind it.
         ranges.close(&mut open, |end| end < all);
-        return ranges;
+        ranges
+    }
 
-        impl<T> Open<T> {
-            fn after(&self) -> u128 {
-                self.end + 1
-            }
-        }
-        impl<T: Copy + PartialEq> Ranges<T> {
-            fn close(&mut self, open: &mut Vec<Open<T>>, ended: impl Fn(u128) -> bool) {
-                while let Some(inner) = open.pop_if(|inner| ended(inner.end)) {
-                    self.begin(inner.after(), open.last().and_then(|around| around.value));
-                }
-            }
+    /// Ends prefixes, innermost first: behind each, the one around it goes on.
+    fn close(&mut self, open: &mut Vec<Open<T>>, ended: impl Fn(u128) -> bool) {
+        while let Some(inner) = open.pop_if(|inner| ended(inner.end)) {
+            self.begin(inner.end + 1, open.last().and_then(|around| around.value));
         }
     }
 
@@ -573,7 +569,8 @@ mod tests {
     /// The longest prefix around an address, the last of equal ones, unless an excluded one is
     /// around it: word for word.
     fn naive(prefixes: &[Prefix<u8>], excluded: &[(u128, u8)], address: u128) -> Option<u8> {
-        let around = |start: u128, length: u8| length == 0 || (start ^ address) >> (8 - length) == 0;
+        let around =
+            |start: u128, length: u8| length == 0 || (start ^ address) >> (8 - length) == 0;
         if excluded.iter().any(|(start, length)| around(*start, *length)) {
             return None;
         }
@@ -596,7 +593,7 @@ mod tests {
                 .into_iter()
                 .map(|(start, length, value)| Prefix { start, length, value })
                 .collect();
-            let ranges = Ranges::flatten(8, prefixes.clone(), &excluded);
+            let ranges = Ranges::flatten(8, &prefixes, &excluded);
             for address in 0..256 {
                 let expected = naive(&prefixes, &excluded, address);
                 prop_assert_eq!(ranges.at(address).copied(), expected, "{}", address);
@@ -613,7 +610,7 @@ mod tests {
                 .map(|(start, length)| Prefix { start, length, value: length })
                 .collect();
             prefixes.push(Prefix { start: u128::MAX, length: 128, value: 200 });
-            let ranges = Ranges::flatten(128, prefixes.clone(), &[]);
+            let ranges = Ranges::flatten(128, &prefixes, &[]);
             prop_assert_eq!(ranges.at(u128::MAX), Some(&200));
             let around = |each: &&Prefix<u8>| {
                 each.length == 0 || (each.start ^ address) >> (128 - each.length) == 0

@@ -34,8 +34,6 @@ const QUEUES_MAX: u32 = 128;
 const KICKS_MAX: u32 = FRAMES / 32 + 4;
 /// What the kernel may have under way of this socket.
 const SEND_BUFFER_BYTES: c_int = 4 << 20;
-/// `XDP_MAX_TX_SKB_BUDGET` (Linux 6.18): frames that one system call hands over.
-const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
 
 const _: () = assert!(FRAME_BYTES_MAX <= FRAME_STRIDE as usize);
 const _: () = assert!(FRAMES.is_power_of_two());
@@ -116,14 +114,12 @@ impl Ring {
         })?;
         // SAFETY: the kernel has just made it, for us.
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        // The default would hold up some 250 frames until a card has sent them. Whatever comes of
-        // these two, the ring works.
-        let buffer = options::set(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BUFFER_BYTES);
+        // The default lets some 250 frames wait for the card. The ring works with less, too.
+        let buffer =
+            options::set(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BUFFER_BYTES);
         if buffer.is_err() {
             let _ = options::set(&socket, libc::SOL_SOCKET, libc::SO_SNDBUF, SEND_BUFFER_BYTES);
         }
-        let budget = c_int::try_from(FRAMES).unwrap_or(32);
-        let _ = options::set(&socket, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget);
 
         let fail = |what| move |error: io::Error| RingError::Other { what, error: errno(&error) };
         let bytes = FRAMES as usize * FRAME_STRIDE as usize;
@@ -291,12 +287,11 @@ fn offsets(socket: &OwnedFd) -> io::Result<libc::xdp_mmap_offsets> {
     Ok(offsets)
 }
 
-/// Takes the first queue that nobody has, and tells which.
+/// Takes a queue that nobody has, beginning with one, and tells which.
 fn bind(socket: &OwnedFd, device: u32, first_queue: u32) -> Result<u32, RingError> {
-    let mut queues = QUEUES_MAX;
-    let mut tried = 0;
-    let mut queue = first_queue;
-    while tried < queues {
+    let mut busy = 0;
+    let mut refused = Errno::EINVAL;
+    for queue in (first_queue..QUEUES_MAX).chain(0..first_queue.min(QUEUES_MAX)) {
         let address = libc::sockaddr_xdp {
             sxdp_family: u16::try_from(libc::AF_XDP).unwrap_or(0),
             sxdp_flags: libc::XDP_COPY | libc::XDP_USE_NEED_WAKEUP,
@@ -306,26 +301,22 @@ fn bind(socket: &OwnedFd, device: u32, first_queue: u32) -> Result<u32, RingErro
         };
         let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
         // SAFETY: the address is of the socket's family, as long as said, and outlives the call.
-        let result =
-            unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+        let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
         match Errno::result(result) {
             Ok(_) => return Ok(queue),
-            Err(Errno::EBUSY) => {
-                tried += 1;
-                queue += 1;
+            Err(Errno::EBUSY) => busy += 1,
+            // There is no such queue.
+            Err(Errno::EINVAL) => {}
+            Err(error) => {
+                refused = error;
+                break;
             }
-            // There is no such queue: their number is known now. Begin again with the first.
-            Err(Errno::EINVAL) if queue > 0 => {
-                queues = queues.min(queue);
-                queue = if first_queue >= queues { first_queue % queues } else { 0 };
-                if tried == 0 && first_queue < queues {
-                    break;
-                }
-            }
-            Err(error) => return Err(RingError::Other { what: "the device refuses it", error }),
         }
     }
-    Err(RingError::NoQueue { queues })
+    match busy {
+        0 => Err(RingError::Other { what: "the device refuses an AF_XDP socket", error: refused }),
+        queues => Err(RingError::NoQueue { queues }),
+    }
 }
 
 /// A ring in memory shared with the kernel, of which we are one side.
@@ -362,15 +353,7 @@ impl Queue {
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE;
         // SAFETY: a new mapping at an address the kernel chooses touches nothing that exists.
         let start = unsafe { mman::mmap(None, length, protection, flags, socket.as_fd(), at) }?;
-        Ok(Queue {
-            start: start.cast(),
-            length,
-            producer,
-            consumer,
-            entries,
-            ours: 0,
-            theirs: 0,
-        })
+        Ok(Queue { start: start.cast(), length, producer, consumer, entries, ours: 0, theirs: 0 })
     }
 
     fn index(&self, offset: usize) -> &AtomicU32 {
