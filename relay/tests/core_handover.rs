@@ -121,8 +121,9 @@ fn a_false_record_misleads_only_until_the_next_check() {
 }
 
 #[test]
-fn what_is_recalled_is_checked_like_a_hint_and_limited_like_a_new_flow() {
-    let mut stage = Stage::new(Settings { new_flow_rate: 2, ..settings() }, clusters());
+fn what_is_recalled_is_checked_like_a_hint_and_limited_by_a_budget_of_its_own() {
+    let few = Settings { new_flow_rate: 2, new_flows_max: 4, ..settings() };
+    let mut stage = Stage::new(few, clusters());
     let good = Recalled { client: client(source(1)), route: A, session: None };
     let nowhere = Route { transceiver: TransceiverId(77), ..A };
     let mut loopback = good.client;
@@ -132,10 +133,12 @@ fn what_is_recalled_is_checked_like_a_hint_and_limited_like_a_new_flow() {
     }
     for last in 1..=5 {
         let made = recall(&mut stage, Recalled { client: client(source(last)), ..good });
-        assert_eq!(made, last <= 2, "{last}");
+        assert_eq!(made, last <= 2, "{last}: half of the slab of new flows at once");
     }
     let counters = stage.counters();
     assert_eq!((counters.flows_recalled, counters.flows_not_recalled), (2, 5));
+    assert_eq!(stage.send_check(source(9), Check::of(A, 9)), Ok(shard_a()));
+    assert!(stage.flow(source(9)).is_some(), "recalls take nothing from new clients");
     assert_eq!(stage.flow(source(1)).unwrap().client.listener, LISTENER);
 }
 

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use stage::{PUBLIC, RTP, RTP_BACK, Stage};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use support::{Arrived, Caller, SILENCE};
@@ -189,6 +189,43 @@ fn after_a_restart_redis_knows_the_flows_of_silent_calls() {
     assert_eq!(stage.cache("read", "found"), 1.0);
     stage.wait_for_metric("relay_flows_recalled_total", "worker", |recalled| recalled == 1.0);
     assert_eq!(stage.metric("relay_flows_created_total", "worker"), 0.0, "without a check");
+    stage.stop();
+}
+
+/// All clients of a relay that has just restarted send their next packet at once, and then one every
+/// 20 ms, as clients do.
+#[test]
+fn thousands_of_silent_calls_that_miss_their_flows_at_once_are_found_at_once() {
+    const CLIENTS: u16 = 5_000;
+    let Some((mut stage, redis)) = stage_with_redis() else { return };
+    let ports = || (20_000..).take(CLIENTS.into());
+    let mut records = redis.connect().unwrap();
+    for port in ports() {
+        write!(records, "SET ringway:flow:10.77.1.2:{port} \"1 1 1 0 -\"\r\n").unwrap();
+    }
+    let written = BufReader::new(records).lines().take(CLIENTS.into());
+    assert!(written.map(Result::unwrap).all(|answer| answer == "+OK"));
+    let sockets: Vec<_> = on_host(&stage.hosts.client, || {
+        ports().map(|port| UdpSocket::bind(("10.77.1.2", port)).unwrap()).collect()
+    });
+    let began = Instant::now();
+    let mut rounds = 0;
+    while stage.metric("relay_flows_recalled_total", "worker") < CLIENTS.into() {
+        assert!(began.elapsed() < Duration::from_secs(10), "not all are found");
+        for socket in &sockets {
+            socket.send_to(RTP, PUBLIC).unwrap();
+        }
+        rounds += 1;
+        // Keeps the shard's socket from filling up, and answers pings.
+        while !stage.shard.receive(Duration::from_millis(20)).is_empty() {}
+    }
+    let busy = stage.metric("relay_flow_misses_total", "busy");
+    println!(
+        "{CLIENTS} flows from Redis within {:?}, {rounds} packets of each; {busy} times busy",
+        began.elapsed()
+    );
+    assert_eq!(stage.metric("relay_flows_not_recalled_total", "worker"), 0.0);
+    assert_eq!(stage.cache("read", "found"), f64::from(CLIENTS), "each is asked for once");
     stage.stop();
 }
 

@@ -9,8 +9,8 @@ use engine::heap::Counting;
 use engine::sockets::{SocketSettings, bind};
 use engine::{EngineKind, LinkSettings, LinkSocket, Settings as EngineSettings};
 use relay::core::{
-    ClientScopes, Cluster, Clusters, Command, Counters, DropReason, Family, Reply, Resolve, Router,
-    Settings, Transceiver,
+    ClientScopes, Cluster, Clusters, Command, Counters, DropReason, Family, Recalled, Reply,
+    Resolve, Route, Router, Settings, Transceiver,
 };
 use relay::worker::{Desk, Numbers, Order, Orders, Parts, Question, Reports, Room, Slot, Worker};
 use std::io;
@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::{CLUSTER, Caller, SILENCE, Shard, TRANSCEIVER, check};
+use wire::address::Address;
+use wire::frame::{Client, ListenerId, Transport};
+use wire::hint::ShardId;
 use wire::keyring::Keyring;
 
 #[global_allocator]
@@ -61,7 +64,7 @@ impl Stage {
             listeners: vec![Family::Ipv4],
             client_scopes: ClientScopes { loopback: true, link_local: false },
             flows_max: 64,
-            new_flows_max: 16,
+            new_flows_max: 16_384,
             ..Settings::default()
         };
         let router = Router::new(
@@ -112,6 +115,11 @@ impl Stage {
             assert!(Instant::now() < deadline, "the worker does not tick");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let position = Counters::series().position(|series| series.name == name).unwrap();
+        self.numbers().counters[position]
     }
 
     fn drops(&self, reason: DropReason) -> u64 {
@@ -236,6 +244,27 @@ fn a_worker_at_work_allocates_nothing() {
         assert_eq!(numbers.own.allocations, 0);
         assert_eq!(numbers.own.outbox_full, 0);
         assert!(numbers.own.cpu_ns > 0 && numbers.own.wall_ns > numbers.own.cpu_ns);
+        stage.stop();
+    });
+}
+
+/// As when all clients of a relay that has just restarted send their next packet.
+#[test]
+fn thousands_of_flows_that_are_recalled_at_once_all_find_room() {
+    const FLOWS: u16 = 5_000;
+    with_each_engine(|stage| {
+        let route = Route { cluster: CLUSTER, transceiver: TRANSCEIVER, shard: ShardId(0) };
+        for port in 1..=FLOWS {
+            let address = Address::new([127, 0, 0, 9].into(), port);
+            let client = Client { address, listener: ListenerId(0), transport: Transport::Udp };
+            assert!(stage.desk.recall(Recalled { client, route, session: None }), "{port}");
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while stage.counter("relay_flows_recalled_total") < FLOWS.into() {
+            assert!(Instant::now() < deadline, "not all are there");
+        }
+        assert_eq!(stage.counter("relay_flows_not_recalled_total"), 0);
+        assert_eq!(stage.numbers().own.allocations, 0);
         stage.stop();
     });
 }

@@ -21,15 +21,13 @@ use service::exit::Usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use wire::frame::Client;
 
 /// Flows that may wait to be written. At the rate of a full table's refreshes, some seconds of them.
 const QUEUE_WRITES_MAX: usize = 16_384;
 /// Flows written in one pipeline.
 const PIPELINE_WRITES_MAX: usize = 128;
-/// Clients that are looked for at once.
-const READS_MAX: usize = 256;
 
 /// What was counted. One row for each pair of operation and outcome in metrics.
 #[derive(Debug, Default)]
@@ -76,7 +74,6 @@ fn add(counter: &AtomicU64, count: usize) {
 /// The way to Redis.
 pub(super) struct Cache {
     writes: mpsc::Sender<Recalled>,
-    reads: Arc<Semaphore>,
     reader: Line,
     prefix: String,
     counters: Arc<CacheCounters>,
@@ -110,13 +107,7 @@ impl Cache {
             counters: Arc::clone(&counters),
         };
         tokio::spawn(writer.run());
-        Self {
-            writes,
-            reads: Arc::new(Semaphore::new(READS_MAX)),
-            reader: line("reading"),
-            prefix: settings.prefix.clone(),
-            counters,
-        }
+        Self { writes, reader: line("reading"), prefix: settings.prefix.clone(), counters }
     }
 
     /// Has a flow written some time soon.
@@ -126,33 +117,37 @@ impl Cache {
         }
     }
 
-    /// A place among those who read; none if there are too many.
-    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.reads).try_acquire_owned().ok()
-    }
-
-    /// Looks for a client's flow.
-    pub(super) async fn read(&self, client: Client) -> Option<Recalled> {
-        let mut pipeline = Pipeline::new();
+    /// Looks for clients' flows, in one pipeline; gives one answer for each of them.
+    pub(super) async fn read(&self, clients: &[Client]) -> Vec<Option<Recalled>> {
+        let mut pipeline = Pipeline::with_capacity(clients.len());
         pipeline.ignore_errors();
-        // Not GET: whoever has poisoned it may have put megabytes there.
-        let key = record::key(&self.prefix, &client);
-        pipeline.cmd("GETRANGE").arg(key).arg(0).arg(record::BYTES_MAX);
-        let value = match self.reader.run(&pipeline).await {
-            Ok(mut values) => values.pop(),
+        for client in clients {
+            // Not GET: whoever has poisoned it may have put megabytes there.
+            let key = record::key(&self.prefix, client);
+            pipeline.cmd("GETRANGE").arg(key).arg(0).arg(record::BYTES_MAX);
+        }
+        let mut values = match self.reader.run(&pipeline).await {
+            Ok(values) => values.into_iter(),
             Err(failure) => {
-                add(failure.counter(&self.counters.reads_failed, &self.counters.reads_skipped), 1);
-                return None;
+                let counters = &self.counters;
+                let counter = failure.counter(&counters.reads_failed, &counters.reads_skipped);
+                add(counter, clients.len());
+                return vec![None; clients.len()];
             }
         };
+        clients.iter().map(|client| self.understand(*client, values.next())).collect()
+    }
+
+    fn understand<E>(&self, client: Client, value: Option<Result<Value, E>>) -> Option<Recalled> {
+        let counters = &self.counters;
         let (counter, flow) = match value {
-            Some(Ok(Value::BulkString(text))) if text.is_empty() => (&self.counters.absent, None),
+            Some(Ok(Value::BulkString(text))) if text.is_empty() => (&counters.absent, None),
             Some(Ok(Value::BulkString(text))) => match record::parse(&text, client) {
-                Some(flow) => (&self.counters.found, Some(flow)),
-                None => (&self.counters.garbage, None),
+                Some(flow) => (&counters.found, Some(flow)),
+                None => (&counters.garbage, None),
             },
             // An error such as that there is a list under this key.
-            _ => (&self.counters.garbage, None),
+            _ => (&counters.garbage, None),
         };
         add(counter, 1);
         flow

@@ -85,8 +85,7 @@ impl Fleet {
 
     /// Tells a worker of a flow. False if it has too much to do to listen.
     pub(super) fn recall(&self, worker: usize, recalled: Recalled) -> bool {
-        let desk = self.desks.get(worker);
-        desk.is_some_and(|desk| desk.give(Order::Recall(recalled)).is_ok())
+        self.desks.get(worker).is_some_and(|desk| desk.recall(recalled))
     }
 
     /// Asks one worker's router.

@@ -9,11 +9,12 @@ use super::directory::Directory;
 use super::fleet::Fleet;
 use super::relay::Relay;
 use crate::core::{Command, FlowChange, FlowState, Reply};
-use crate::worker::Report;
+use crate::worker::{QUEUE_RECALLS_MAX, Report};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tokio::time::{self, MissedTickBehavior};
 use tracing::warn;
 use wire::frame::Client;
@@ -21,6 +22,10 @@ use wire::frame::Client;
 /// Misses that are looked into, a second. A relay that has just restarted with all calls of a full
 /// table has them back within a minute, and before that by their shards' packets.
 const MISSES_PER_SECOND_MAX: usize = 5_000;
+/// Clients that may wait to be looked for in the cache: more than there can be new ones of in a second.
+const QUEUE_READS_MAX: usize = 8_192;
+/// Clients that are looked for in the cache at once.
+const PIPELINE_READS_MAX: usize = 256;
 /// Reports that are taken in one go, before anything else gets its turn.
 const REPORTS_PER_TURN_MAX: usize = 1_024;
 /// Refreshes that are handed to the cache in one go.
@@ -31,6 +36,11 @@ const REFRESH_INTERVAL: Duration = Duration::from_millis(50);
 const LEARN_INTERVAL: Duration = Duration::from_millis(500);
 /// Flows asked for at once, when all of a worker's are.
 const PAGE: u32 = 256;
+
+const _: () = {
+    assert!(MISSES_PER_SECOND_MAX < QUEUE_READS_MAX, "a second's misses all find room to wait");
+    assert!(MISSES_PER_SECOND_MAX < QUEUE_RECALLS_MAX, "and so do the answers, at one worker");
+};
 
 /// What became of misses, and how much is known.
 #[derive(Debug, Default)]
@@ -83,16 +93,21 @@ pub(super) async fn run(
     let counters = Arc::clone(first.recall_counters());
     drop(first);
     let cache = cache.map(Arc::new);
+    let limit = Arc::new(Mutex::new(Limit::default()));
+    let reads = cache.as_ref().map(|cache| {
+        let (reads, queue) = mpsc::channel(QUEUE_READS_MAX);
+        tokio::spawn(look_in_cache(relay.clone(), Arc::clone(cache), Arc::clone(&limit), queue));
+        reads
+    });
     let mut lost = vec![0; workers];
     let mut stale = vec![full; workers];
     let mut learn_at = Instant::now();
-    let mut limit = Limit::default();
     let mut refresh = time::interval(REFRESH_INTERVAL);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let Some(relay) = relay.upgrade() else { return };
         let now = Instant::now();
-        limit.begin(now);
+        locked(&limit).begin(now);
         let mut more = false;
         for (worker, reports) in relay.fleet().reports().iter().enumerate() {
             for taken in 0.. {
@@ -106,11 +121,15 @@ pub(super) async fn run(
                         }
                     }
                     Report::Miss(client) => {
+                        let mut limit = locked(&limit);
                         let outcome = limit
                             .admit(client)
-                            .or_else(|| missed(&relay, &directory, cache.as_ref(), worker, client));
+                            .or_else(|| missed(&relay, &directory, reads.as_ref(), worker, client));
                         if let Some(outcome) = outcome {
                             counters.count(outcome);
+                        }
+                        if let Some(Outcome::Busy) = outcome {
+                            limit.excuse(&client);
                         }
                     }
                 }
@@ -153,9 +172,9 @@ pub(super) async fn run(
 
 /// Looks for the flow of a client. None if the cache is asked, which tells later.
 fn missed(
-    relay: &Arc<Relay>,
+    relay: &Relay,
     directory: &Directory,
-    cache: Option<&Arc<Cache>>,
+    reads: Option<&mpsc::Sender<Read>>,
     worker: usize,
     client: Client,
 ) -> Option<Outcome> {
@@ -164,20 +183,45 @@ fn missed(
         let told = relay.fleet().recall(worker, flow);
         return Some(if told { Outcome::Directory } else { Outcome::Busy });
     }
-    let Some(cache) = cache else { return Some(Outcome::Nowhere) };
-    let Some(place) = cache.place() else { return Some(Outcome::Busy) };
-    let (relay, cache) = (Arc::downgrade(relay), Arc::clone(cache));
-    tokio::spawn(async move {
-        let found = cache.read(client).await;
-        drop(place);
+    let Some(reads) = reads else { return Some(Outcome::Nowhere) };
+    match reads.try_send(Read { worker, client }) {
+        Ok(()) => None,
+        Err(_) => Some(Outcome::Busy),
+    }
+}
+
+/// A client to be looked for in the cache, and who missed it.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    worker: usize,
+    client: Client,
+}
+
+/// Looks for clients in the cache: as many at once as have come while it was asked about others, so a
+/// thousand clients that miss their flows at once cost it a few questions.
+async fn look_in_cache(
+    relay: Weak<Relay>,
+    cache: Arc<Cache>,
+    limit: Arc<Mutex<Limit>>,
+    mut queue: mpsc::Receiver<Read>,
+) {
+    let mut reads = Vec::with_capacity(PIPELINE_READS_MAX);
+    while queue.recv_many(&mut reads, PIPELINE_READS_MAX).await > 0 {
+        let clients: Vec<_> = reads.iter().map(|read| read.client).collect();
+        let found = cache.read(&clients).await;
         let Some(relay) = relay.upgrade() else { return };
-        relay.recall_counters().count(match found {
-            Some(flow) if relay.fleet().recall(worker, flow) => Outcome::Cache,
-            Some(_) => Outcome::Busy,
-            None => Outcome::Nowhere,
-        });
-    });
-    None
+        for (Read { worker, client }, found) in reads.drain(..).zip(found) {
+            let outcome = match found {
+                Some(flow) if relay.fleet().recall(worker, flow) => Outcome::Cache,
+                Some(_) => Outcome::Busy,
+                None => Outcome::Nowhere,
+            };
+            relay.recall_counters().count(outcome);
+            if let Outcome::Busy = outcome {
+                locked(&limit).excuse(&client);
+            }
+        }
+    }
 }
 
 /// Asks a worker for all its flows: what it told was not all, or it had some before it told.
@@ -208,6 +252,7 @@ async fn learn_all(fleet: &Fleet, directory: &mut Directory, cache: Option<&Cach
 struct Limit {
     second: Option<Instant>,
     clients: HashSet<Client>,
+    admitted: usize,
 }
 
 impl Limit {
@@ -215,6 +260,7 @@ impl Limit {
         if self.second.is_none_or(|second| now - second >= Duration::from_secs(1)) {
             self.second = Some(now);
             self.clients.clear();
+            self.admitted = 0;
         }
     }
 
@@ -223,12 +269,22 @@ impl Limit {
         if self.clients.contains(&client) {
             return Some(Outcome::Repeated);
         }
-        if self.clients.len() >= MISSES_PER_SECOND_MAX {
+        if self.admitted >= MISSES_PER_SECOND_MAX {
             return Some(Outcome::Limited);
         }
+        self.admitted += 1;
         self.clients.insert(client);
         None
     }
+
+    /// It was not looked for, for want of room: its next packet, 20 ms later, may ask again.
+    fn excuse(&mut self, client: &Client) {
+        self.clients.remove(client);
+    }
+}
+
+fn locked(limit: &Mutex<Limit>) -> MutexGuard<'_, Limit> {
+    limit.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -253,10 +309,14 @@ mod tests {
             assert!(limit.admit(client(number)).is_none());
         }
         assert!(matches!(limit.admit(client(0)), Some(Outcome::Limited)));
+        limit.excuse(&client(1));
+        assert!(matches!(limit.admit(client(1)), Some(Outcome::Limited)), "all the same, so many");
         limit.begin(start + Duration::from_millis(999));
-        assert!(matches!(limit.admit(client(1)), Some(Outcome::Repeated)));
+        assert!(matches!(limit.admit(client(2)), Some(Outcome::Repeated)));
         limit.begin(start + Duration::from_secs(1));
         assert!(limit.admit(client(1)).is_none());
+        limit.excuse(&client(1));
+        assert!(limit.admit(client(1)).is_none(), "who was not looked for asks again at once");
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Router {
     fn make_recalled(&mut self, recalled: &Recalled, now: Now) -> Option<()> {
         let &Recalled { client, route, session } = recalled;
         let target = self.admit(&client, route, session)?;
-        if !self.new_flow_rate.take(now.monotonic_us) {
+        if !self.recalling.take(now.monotonic_us) {
             return None;
         }
         let peer = self.peer_of(target, now).ok()?;

@@ -31,6 +31,9 @@ pub struct Router {
     pub(super) new_flow_rate: TokenBucket,
     /// Flows learned from shards: a whole table at once after a start, then as many as new flows.
     pub(super) learning: TokenBucket,
+    /// Flows recalled: half of their slab at once, as after a restart, then as many as new flows.
+    /// Apart from those, so that neither a restart nor what a cache says takes from new clients.
+    pub(super) recalling: TokenBucket,
     pub(super) draining: bool,
     /// Tells this router from that of another start, to shards.
     boot: u64,
@@ -87,6 +90,7 @@ impl Router {
                 (settings.new_flow_rate / 100).max(settings.new_flow_rate.min(64)),
             ),
             learning: TokenBucket::new(settings.new_flow_rate, settings.flows_max),
+            recalling: TokenBucket::new(settings.new_flow_rate, settings.new_flows_max / 2),
             draining: false,
             // Zero would say nothing.
             boot: u64::from_ne_bytes(boot).max(1),

@@ -16,7 +16,9 @@ mod slot;
 mod turn;
 
 pub use engine::histogram::{BUCKETS, Histogram};
-pub use order::{Desk, Order, Orders, QUEUE_ORDERS_MAX, Question, TooManyOrders};
+pub use order::{
+    Desk, Order, Orders, QUEUE_ORDERS_MAX, QUEUE_RECALLS_MAX, Question, TooManyOrders,
+};
 pub use reports::{QUEUE_REPORTS_MAX, Report, Reports};
 pub use slot::{Numbers, Own, Slot};
 pub use turn::Room;
@@ -124,6 +126,9 @@ impl Worker {
                 self.tick(now)?;
             }
             self.reports.pass_on(&mut self.router);
+            while let Some(recalled) = self.orders.take_recalled() {
+                self.router.on_command(Command::Recall(recalled), now);
+            }
             if !self.orders.is_empty() && self.obey(now)? {
                 self.publish(now)?;
                 return self.engine.flush();
@@ -169,9 +174,6 @@ impl Worker {
                     let reply = self.router.on_command(command, now);
                     // Who asked may have gone.
                     let _ = answer.send(reply);
-                }
-                Some(Order::Recall(recalled)) => {
-                    self.router.on_command(Command::Recall(recalled), now);
                 }
                 Some(Order::CoalesceUsMax(budget_us)) => {
                     self.coalescer.set_budget(budget_us.into());

@@ -1,4 +1,5 @@
-//! What control may ask of a worker, and the bounded queue it is asked by.
+//! What control may ask of a worker, and the bounded queues it is asked by: one for orders, and one
+//! for flows that somebody else knows, of which there are thousands when a relay has restarted.
 
 use crate::core::{Command, FlowRecord, Recalled, Reply};
 use crossbeam::queue::ArrayQueue;
@@ -9,6 +10,9 @@ use tokio::sync::oneshot;
 
 /// Orders that may wait for one worker. Operators and reloads ask some of them a second.
 pub const QUEUE_ORDERS_MAX: usize = 64;
+/// Recalled flows that may wait for one worker: more than control looks for in a second, so only a
+/// worker that has been stuck for longer finds its queue full.
+pub const QUEUE_RECALLS_MAX: usize = 8_192;
 
 /// A command to the router, and where its reply is awaited.
 #[derive(Debug)]
@@ -24,8 +28,6 @@ pub struct Question {
 pub enum Order {
     /// Ask the router.
     Ask(Question),
-    /// Make this flow, which somebody else knows. Nobody waits for an answer.
-    Recall(Recalled),
     /// Wait no longer than this for a fuller batch.
     CoalesceUsMax(u32),
     /// Stop receiving, forward what was received, give all flows, and wait for one of the next two:
@@ -42,34 +44,44 @@ pub enum Order {
 #[error("a worker has {QUEUE_ORDERS_MAX} unanswered orders and takes no more")]
 pub struct TooManyOrders;
 
-/// The worker's end of the queue.
+/// The worker's end of the queues.
 #[derive(Debug, Clone)]
-pub struct Orders(Arc<ArrayQueue<Order>>);
+pub struct Orders {
+    orders: Arc<ArrayQueue<Order>>,
+    recalls: Arc<ArrayQueue<Recalled>>,
+}
 
-/// Control's end of the queue.
+/// Control's end of the queues.
 #[derive(Debug, Clone)]
 pub struct Desk {
-    queue: Arc<ArrayQueue<Order>>,
+    queues: Orders,
     waker: Waker,
 }
 
 impl Orders {
-    /// An empty queue.
+    /// Empty queues.
     pub fn new() -> Self {
-        Self(Arc::new(ArrayQueue::new(QUEUE_ORDERS_MAX)))
+        Self {
+            orders: Arc::new(ArrayQueue::new(QUEUE_ORDERS_MAX)),
+            recalls: Arc::new(ArrayQueue::new(QUEUE_RECALLS_MAX)),
+        }
     }
 
     /// The other end, which wakes the worker that owns this one.
     pub fn desk(&self, waker: Waker) -> Desk {
-        Desk { queue: Arc::clone(&self.0), waker }
+        Desk { queues: self.clone(), waker }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.orders.is_empty()
     }
 
     pub(super) fn take(&self) -> Option<Order> {
-        self.0.pop()
+        self.orders.pop()
+    }
+
+    pub(super) fn take_recalled(&self) -> Option<Recalled> {
+        self.recalls.pop()
     }
 }
 
@@ -82,8 +94,16 @@ impl Default for Orders {
 impl Desk {
     /// Gives an order and wakes the worker.
     pub fn give(&self, order: Order) -> Result<(), TooManyOrders> {
-        self.queue.push(order).map_err(|_| TooManyOrders)?;
+        self.queues.orders.push(order).map_err(|_| TooManyOrders)?;
         self.waker.wake();
         Ok(())
+    }
+
+    /// Has the worker make this flow, which somebody else knows, and wakes it. Nobody waits for an
+    /// answer. False if the queue is full.
+    pub fn recall(&self, recalled: Recalled) -> bool {
+        let taken = self.queues.recalls.push(recalled).is_ok();
+        self.waker.wake();
+        taken
     }
 }
