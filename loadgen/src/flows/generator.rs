@@ -7,10 +7,10 @@
 //!                 └── no answer ───────┴─ consent expired ┘
 //! ```
 
+mod agenda;
 mod flow;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use wire::demux::PacketClass;
@@ -22,6 +22,7 @@ use super::sessions::Sessions;
 use crate::measure::{MILLISECOND, Measurement, Nanoseconds, SECOND, nanoseconds, record};
 use crate::population::{Change, Population};
 use crate::slo::SETUP_PHASE;
+use agenda::{Agenda, Visit};
 use flow::{Flow, State};
 
 /// What flows do.
@@ -87,8 +88,7 @@ pub struct Generator {
     flows: Vec<Flow>,
     /// Places of flows that are gone.
     free: Vec<u32>,
-    /// When which flow is next to be visited; an entry whose token is old is void.
-    visits: BinaryHeap<Reverse<(Nanoseconds, u32, u32)>>,
+    visits: Agenda,
     population: Population,
     /// Those that have not left, oldest first, with their generation.
     present: VecDeque<(u32, u32)>,
@@ -111,7 +111,7 @@ impl Generator {
             allowed_slots: u64::try_from(slots).unwrap_or(u64::MAX).max(1),
             flows: Vec::new(),
             free: Vec::new(),
-            visits: BinaryHeap::new(),
+            visits: Agenda::default(),
             population: Population::default(),
             present: VecDeque::new(),
             window: Measurement::default(),
@@ -138,8 +138,7 @@ impl Generator {
     /// When [`Generator::poll`] next has something to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Nanoseconds> {
-        let visit = self.visits.peek().map(|Reverse((due, ..))| *due);
-        [visit, self.population.next_due()].into_iter().flatten().min()
+        [self.visits.next_due(), self.population.next_due()].into_iter().flatten().min()
     }
 
     /// Writes the next packet that is due into `out`, which has room for
@@ -147,15 +146,11 @@ impl Generator {
     pub fn poll(&mut self, now: Nanoseconds, out: &mut [u8]) -> Option<Outgoing> {
         self.populate(now);
         loop {
-            let Reverse((due, index, token)) = *self.visits.peek()?;
-            if due > now {
-                return None;
-            }
-            self.visits.pop();
-            if self.flows[index as usize].token != token {
+            let Visit { due, flow, token } = self.visits.take(now)?;
+            if self.flows[flow as usize].token != token {
                 continue;
             }
-            if let Some(outgoing) = self.visit(index, due, now, out) {
+            if let Some(outgoing) = self.visit(flow, due, now, out) {
                 return Some(outgoing);
             }
         }
@@ -220,7 +215,7 @@ impl Generator {
         flow.begin(session, due);
         self.window.counts.started += 1;
         self.present.push_back((index, flow.generation));
-        self.visits.push(Reverse((due, index, flow.token)));
+        self.visits.add(flow.visit(due, index));
     }
 
     /// The oldest leaves.
@@ -246,7 +241,7 @@ impl Generator {
         let flow = &mut self.flows[index as usize];
         flow.close(now);
         let until = now + nanoseconds(self.settings.allowed);
-        self.visits.push(Reverse((until, index, flow.token)));
+        self.visits.add(flow.visit(until, index));
     }
 
     fn visit(
@@ -282,9 +277,8 @@ impl Generator {
         }
         flow.state = State::Checking { attempt: attempt + 1 };
         let wait = CHECK_RETRY.saturating_mul(1 << attempt.min(8)).min(CHECK_RETRY_MAX);
-        let token = flow.token;
         let give_up = flow.begun_due + nanoseconds(self.settings.setup);
-        self.visits.push(Reverse(((due + wait).min(give_up), index, token)));
+        self.visits.add(flow.visit((due + wait).min(give_up), index));
         if attempt == 0 {
             record(&mut self.window.lateness, now.saturating_sub(due));
         }
@@ -309,12 +303,11 @@ impl Generator {
         if due >= *next_check {
             *next_check = due + check_interval;
             // The media of this slot come next.
-            let token = flow.token;
-            self.visits.push(Reverse((due, index, token)));
+            self.visits.add(flow.visit(due, index));
             return self.check(index, now, out);
         }
         let slot_time = nanoseconds(self.settings.profile.slot());
-        self.visits.push(Reverse((due + slot_time, index, flow.token)));
+        self.visits.add_steady(flow.visit(due + slot_time, index));
         let bytes = self.settings.profile.bytes(flow.stream.next_slot(), u64::from(index) * 7);
         let slot = flow.stream.open(bytes.is_some(), due, now, &mut self.window);
         let length = usize::from(bytes?);
@@ -391,7 +384,7 @@ impl Generator {
                 let phase =
                     u64::from(transaction.flow).wrapping_mul(0x9e37_79b9) % slot_time.max(1);
                 flow.stream.begin(now + phase);
-                self.visits.push(Reverse((now + phase, transaction.flow, flow.token)));
+                self.visits.add(flow.visit(now + phase, transaction.flow));
                 self.window.counts.connected += 1;
                 self.window.phase(SETUP_PHASE, now.saturating_sub(flow.begun_due));
             }

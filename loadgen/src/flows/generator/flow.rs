@@ -1,5 +1,6 @@
 //! One flow: its state, its session, its stream.
 
+use super::agenda::Visit;
 use crate::flows::packet::{Media, Sink};
 use crate::flows::sessions::Session;
 use crate::measure::{Arrival, Echoed, Measurement, Nanoseconds, Stream, record};
@@ -58,6 +59,11 @@ impl Flow {
         self.has_failed = false;
         self.sink = Sink::default();
         self.stream.begin(due);
+    }
+
+    /// A visit at that time, unless something happens to it before.
+    pub(super) fn visit(&self, due: Nanoseconds, index: u32) -> Visit {
+        Visit { due, flow: index, token: self.token }
     }
 
     pub(super) fn close(&mut self, now: Nanoseconds) {
