@@ -1,15 +1,10 @@
 //! The command line: what it is called, what it does, and an example for each.
-//!
-//! Settings are not repeated here one by one: those that people reach for have a flag, and
-//! `--set KEY=VALUE` reaches all of them. Every one is a layer over the file, so a flag's mistake
-//! is reported by the same check, with the flag's name.
-
-use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use service::cli::{self, CheckConfig, Common, PrintConfig, Run, Suggested};
 use service::config::Flag;
 
-use crate::ctl::args::Ctl;
+use crate::ctl::args::{EXAMPLES as CTL_EXAMPLES, Question};
 use crate::keys::{DECODE_EXAMPLES, Decode, KEYGEN_EXAMPLES, Keygen};
 
 /// The public edge of Ringway: routes clients' WebRTC packets to transceivers by the ICE username
@@ -21,7 +16,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Run,
+    run: Run<Settings>,
 }
 
 impl Args {
@@ -48,15 +43,16 @@ Exit codes: 0 stopped as asked, 1 failed, 2 configuration or usage is wrong.";
 pub(crate) enum Command {
     /// Run the relay (what happens without a command, too).
     #[command(after_help = RUN_EXAMPLES)]
-    Run(Run),
+    Run(Run<Settings>),
     /// Check a configuration file, with the environment and flags over it, and start nothing.
     #[command(after_help = CHECK_EXAMPLES)]
-    CheckConfig(CheckConfig),
+    CheckConfig(CheckConfig<Settings>),
     /// Print every key with its default and what it means; or with --config, what is in effect.
     #[command(after_help = PRINT_EXAMPLES)]
-    PrintConfig(PrintConfig),
+    PrintConfig(PrintConfig<Settings>),
     /// Ask a running relay: status, flows, shards; drain, reload, trace.
-    Ctl(Ctl),
+    #[command(after_help = CTL_EXAMPLES)]
+    Ctl(cli::Ctl<Question>),
     /// Make a keyring, or print an entry for one.
     #[command(after_help = KEYGEN_EXAMPLES)]
     Keygen(Keygen),
@@ -83,98 +79,25 @@ Examples:
   ringway-relay print-config > relay.toml
   ringway-relay print-config --config relay.toml --workers 4";
 
-/// `run`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Run {
-    /// The configuration file; without one, defaults, variables and flags are all there is.
-    #[arg(long, short, value_name = "FILE", env = "RINGWAY_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-}
-
-/// `check-config`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct CheckConfig {
-    /// The file to check.
-    #[arg(value_name = "FILE", env = "RINGWAY_CONFIG")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-}
-
-/// `print-config`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct PrintConfig {
-    /// Print what this file, variables and flags come to, instead of the commented defaults.
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-}
-
-/// Settings from the command line. No secret is among them: every user of a host can read command
-/// lines.
+/// Settings that have a flag, beside those of every process.
 #[derive(Debug, ClapArgs, Default)]
 #[command(next_help_heading = "Settings (over the file and the environment)")]
 pub(crate) struct Settings {
     /// Public addresses, separated by commas: 0.0.0.0:3478,[::]:3478.
     #[arg(long, value_name = "ADDRESSES")]
     listen: Option<String>,
-    /// How datagrams are moved: auto, uring or mmsg.
-    #[arg(long)]
-    engine: Option<String>,
     /// How many worker threads: a number, or auto for one on each core.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = Suggested(&["auto"]))]
+    #[arg(hide_possible_values = true)]
     workers: Option<String>,
-    /// Which cores the workers are pinned to: 2,3 or 2-3,8.
-    #[arg(long)]
-    cpus: Option<String>,
-    /// The file with the keys that relays and transceivers share.
-    #[arg(long, value_name = "FILE")]
-    keys: Option<String>,
-    /// Which log lines are written: info, debug, or by module: info,relay::worker=debug.
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// What log lines look like: text or json.
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
-    /// Any key, as print-config shows it: --set flows.idle_new=5s (as often as needed).
-    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    common: Common,
 }
 
-impl Settings {
-    /// As layers over the file: `--set` first, so that the flag with a name of its own wins.
-    pub(crate) fn flags(&self) -> Vec<Flag> {
-        let set = self.set.iter().map(|(key, value)| Flag::new("--set", key, value));
-        let named = [
-            ("--listen", "listen", &self.listen),
-            ("--engine", "engine", &self.engine),
-            ("--workers", "workers", &self.workers),
-            ("--cpus", "cpus", &self.cpus),
-            ("--keys", "keys", &self.keys),
-            ("--log-level", "log.level", &self.log_level),
-            ("--log-format", "log.format", &self.log_format),
-        ];
-        let named = named
-            .into_iter()
-            .filter_map(|(flag, key, value)| Some(Flag::new(flag, key, value.as_deref()?)));
-        set.chain(named).collect()
-    }
-
-    /// Whether none was given.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.flags().is_empty()
-    }
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err("must be KEY=VALUE, such as flows.idle_new=5s".to_owned()),
+impl cli::Settings for Settings {
+    fn flags(&self) -> Vec<Flag> {
+        self.common
+            .flags([("--listen", "listen", &self.listen), ("--workers", "workers", &self.workers)])
     }
 }
 
@@ -183,6 +106,7 @@ mod tests {
     use clap::CommandFactory;
     use relay::control::admin::protocol::{ClientAddress, Cursor, Request, TracedPacket};
     use relay::control::config::Config;
+    use service::cli::Settings as _;
     use service::config::Sources;
 
     use super::*;
@@ -202,15 +126,7 @@ mod tests {
         let mut command = Args::command();
         command.build();
         command.clone().debug_assert();
-        explained(&command);
-    }
-
-    fn explained(command: &clap::Command) {
-        assert!(command.get_about().is_some(), "{}", command.get_name());
-        for argument in command.get_arguments() {
-            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
-        }
-        command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(explained);
+        assert_eq!(cli::unexplained(&command), [""; 0]);
     }
 
     #[test]

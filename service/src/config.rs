@@ -20,6 +20,7 @@ pub mod duration;
 mod node;
 mod overlay;
 mod problem;
+pub mod sections;
 pub mod size;
 mod suggest;
 
@@ -42,6 +43,31 @@ pub trait Schema: DeserializeOwned + Serialize + Default {
     /// Checks what types cannot: ranges, and how keys relate to each other. Reports all it finds.
     fn check(&self, problems: &mut Problems<'_>);
 }
+
+/// The configuration of a process that is run, asked and reloaded: what the command line and the
+/// start need to know of any.
+pub trait Process: Schema {
+    /// What the process is called: `relay`.
+    const NAME: &'static str;
+
+    /// The commented defaults, as `print-config` prints them.
+    const DEFAULT_FILE: &'static str;
+
+    /// One line: what this configuration comes to.
+    fn summary(&self) -> String;
+
+    /// What is allowed, but seldom meant. One sentence each.
+    fn remarks(&self) -> Vec<String>;
+
+    /// Where the process listens for `ctl`.
+    fn admin_socket(&self) -> &Path;
+
+    /// What it logs.
+    fn log(&self) -> &sections::Log;
+}
+
+/// What the names of all environment variables of ours begin with.
+pub const ENVIRONMENT_PREFIX: &str = "RINGWAY_";
 
 /// One key of a [`Schema`], dotted, such as `flows.idle_new`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,12 +141,12 @@ pub struct Sources {
 impl Sources {
     /// Sources with this process's environment. Variables that are not UTF-8 are not ours.
     #[must_use]
-    pub fn with_environment(file: Option<PathBuf>, prefix: &str, flags: Vec<Flag>) -> Self {
+    pub fn with_environment(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let environment = std::env::vars_os().filter_map(text).collect();
-        Self { file, prefix: prefix.to_owned(), environment, flags }
+        Self { file, prefix: ENVIRONMENT_PREFIX.to_owned(), environment, flags }
     }
 
     /// Reads, merges and checks everything. Nothing has been started when this fails. Reading the

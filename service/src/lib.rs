@@ -3,8 +3,10 @@
 //! same logs, signals, admin socket, health pages and exit codes.
 //!
 //! ```text
-//! exit ── main's shape ── config ── file < environment < flags, every error with its line
+//! exit ── main's shape ── cli ───── run, check-config, print-config, ctl: what all programs have
+//!                       ├ config ── file < environment < flags, every error with its line
 //!                       ├ keyfile ─ the keyring: permissions checked, never overwritten
+//!                       ├ life ──── serving: until told to drain, stop, reload, upgrade
 //!                       ├ log ───── text or JSON on stderr, level changeable while running
 //!                       ├ signal ── drain, stop, reload, upgrade as events
 //!                       ├ notify ── systemd: ready, reloading, stopping, watchdog
@@ -19,10 +21,12 @@
 
 pub mod admin;
 pub mod build;
+pub mod cli;
 pub mod config;
 pub mod exit;
 pub mod http;
 pub mod keyfile;
+pub mod life;
 pub mod log;
 pub mod metrics;
 pub mod network;

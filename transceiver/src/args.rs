@@ -1,15 +1,10 @@
 //! The command line: what it is called, what it does, and an example for each.
-//!
-//! Settings are not repeated here one by one: those that people reach for have a flag, and
-//! `--set KEY=VALUE` reaches all of them. Every one is a layer over the file, so a flag's mistake
-//! is reported by the same check, with the flag's name.
-
-use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use service::cli::{self, CheckConfig, Common, PrintConfig, Run, Suggested};
 use service::config::Flag;
 
-use crate::ctl::args::Ctl;
+use crate::ctl::args::{EXAMPLES as CTL_EXAMPLES, Question};
 use crate::keys::{API_KEY_EXAMPLES, ApiKey};
 
 /// Terminates WebRTC calls behind Ringway's relays, and connects them to AI backends.
@@ -20,7 +15,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Run,
+    run: Run<Settings>,
 }
 
 impl Args {
@@ -49,15 +44,16 @@ Exit codes: 0 stopped as asked, 1 failed, 2 configuration or usage is wrong.";
 pub(crate) enum Command {
     /// Run the transceiver (what happens without a command, too).
     #[command(after_help = RUN_EXAMPLES)]
-    Run(Run),
+    Run(Run<Settings>),
     /// Check a configuration file, with the environment and flags over it, and start nothing.
     #[command(after_help = CHECK_EXAMPLES)]
-    CheckConfig(CheckConfig),
+    CheckConfig(CheckConfig<Settings>),
     /// Print every key with its default and what it means; or with --config, what is in effect.
     #[command(after_help = PRINT_EXAMPLES)]
-    PrintConfig(PrintConfig),
+    PrintConfig(PrintConfig<Settings>),
     /// Ask a running transceiver: status, sessions; hang up, drain, reload.
-    Ctl(Ctl),
+    #[command(after_help = CTL_EXAMPLES)]
+    Ctl(cli::Ctl<Question>),
     /// Print a new API key, as a line for the file of API keys.
     #[command(after_help = API_KEY_EXAMPLES)]
     ApiKey(ApiKey),
@@ -82,38 +78,7 @@ Examples:
   ringway-transceiver print-config > transceiver.toml
   ringway-transceiver print-config --config transceiver.toml --shards 4";
 
-/// `run`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Run {
-    /// The configuration file; without one, defaults, variables and flags are all there is.
-    #[arg(long, short, value_name = "FILE", env = "RINGWAY_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-}
-
-/// `check-config`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct CheckConfig {
-    /// The file to check.
-    #[arg(value_name = "FILE", env = "RINGWAY_CONFIG")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-}
-
-/// `print-config`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct PrintConfig {
-    /// Print what this file, variables and flags come to, instead of the commented defaults.
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-}
-
-/// Settings from the command line. No secret is among them: every user of a host can read command
-/// lines.
+/// Settings that have a flag, beside those of every process.
 #[derive(Debug, ClapArgs, Default)]
 #[command(next_help_heading = "Settings (over the file and the environment)")]
 pub(crate) struct Settings {
@@ -124,70 +89,31 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Whom clients talk to that name nobody: echo or parrot.
-    #[arg(long)]
+    #[arg(long, value_parser = Suggested(&["echo", "parrot"]), hide_possible_values = true)]
     backend: Option<String>,
-    /// How datagrams are moved: auto, uring or mmsg.
-    #[arg(long)]
-    engine: Option<String>,
     /// How many threads carry calls: a number, or auto for one on each core.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = Suggested(&["auto"]))]
+    #[arg(hide_possible_values = true)]
     shards: Option<String>,
-    /// Which cores the shards are pinned to: 2,3 or 2-3,8.
-    #[arg(long)]
-    cpus: Option<String>,
-    /// The file with the keys that relays and transceivers share.
-    #[arg(long, value_name = "FILE")]
-    keys: Option<String>,
-    /// Which log lines are written: info, debug, or by module: info,transceiver::shard=debug.
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// What log lines look like: text or json.
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
-    /// Any key, as print-config shows it: --set calls.time_max=1h (as often as needed).
-    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    common: Common,
 }
 
-impl Settings {
-    /// As layers over the file: `--set` first, so that the flag with a name of its own wins.
-    pub(crate) fn flags(&self) -> Vec<Flag> {
-        let set = self.set.iter().map(|(key, value)| Flag::new("--set", key, value));
-        let named = [
+impl cli::Settings for Settings {
+    fn flags(&self) -> Vec<Flag> {
+        self.common.flags([
             ("--ingress", "ingress", &self.ingress),
             ("--listen", "signaling.listen", &self.listen),
             ("--backend", "backend", &self.backend),
-            ("--engine", "engine", &self.engine),
             ("--shards", "shards", &self.shards),
-            ("--cpus", "cpus", &self.cpus),
-            ("--keys", "keys", &self.keys),
-            ("--log-level", "log.level", &self.log_level),
-            ("--log-format", "log.format", &self.log_format),
-        ];
-        let named = named
-            .into_iter()
-            .filter_map(|(flag, key, value)| Some(Flag::new(flag, key, value.as_deref()?)));
-        set.chain(named).collect()
-    }
-
-    /// Whether none was given.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.flags().is_empty()
-    }
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err("must be KEY=VALUE, such as calls.time_max=1h".to_owned()),
+        ])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use service::cli::Settings as _;
     use service::config::Sources;
     use transceiver::control::admin::protocol::{Request, SESSIONS_DEFAULT};
     use transceiver::control::config::Config;
@@ -204,15 +130,7 @@ mod tests {
         let mut command = Args::command();
         command.build();
         command.clone().debug_assert();
-        explained(&command);
-    }
-
-    fn explained(command: &clap::Command) {
-        assert!(command.get_about().is_some(), "{}", command.get_name());
-        for argument in command.get_arguments() {
-            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
-        }
-        command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(explained);
+        assert_eq!(cli::unexplained(&command), [""; 0]);
     }
 
     #[test]

@@ -5,29 +5,26 @@ pub(crate) mod args;
 mod dashboard;
 mod show;
 
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::Value;
-use service::admin::Client;
-use service::config::{ReloadReport, Sources};
-use service::{exit, show as screen};
+use service::cli::{self, Ctl};
+use service::config::ReloadReport;
+use service::exit;
 use transceiver::control::admin::protocol::{Done, Request, Sessions, Status};
-use transceiver::control::config::{Config, ENVIRONMENT_PREFIX};
+use transceiver::control::config::Config;
 
-use args::{Ctl, Question};
+use args::Question;
 
 /// A status takes a second to measure, and a shard that is stuck five to be given up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks and shows.
-pub(crate) fn run(ctl: &Ctl) -> anyhow::Result<()> {
-    let client = Client::new(&socket(ctl)?, "transceiver", PATIENCE);
+pub(crate) fn run(ctl: &Ctl<Question>) -> anyhow::Result<()> {
+    let client = ctl.reach.client::<Config>(PATIENCE)?;
     let request = ctl.question.request();
-    if ctl.json {
-        return json(&client, &request);
+    if ctl.reach.json {
+        return cli::json(&client, &request, request == Request::Top);
     }
     match &ctl.question {
         Question::Status { line: false } => {
@@ -36,7 +33,7 @@ pub(crate) fn run(ctl: &Ctl) -> anyhow::Result<()> {
         Question::Status { line: true } => {
             exit::print(&dashboard::line(&client.call::<Status>(&request)?))
         }
-        Question::Top => top(&client, &request),
+        Question::Top => cli::watch(&client, &request, dashboard::render),
         Question::Sessions { .. } => {
             exit::print(&show::sessions(&client.call::<Sessions>(&request)?))
         }
@@ -45,82 +42,5 @@ pub(crate) fn run(ctl: &Ctl) -> anyhow::Result<()> {
             exit::print(&format!("{}\n", client.call::<Done>(&request)?.done))
         }
         Question::Reload => exit::print(&client.call::<ReloadReport>(&request)?.to_string()),
-    }
-}
-
-/// Where the transceiver listens: as told, or as its configuration says, or where it does by
-/// default.
-fn socket(ctl: &Ctl) -> anyhow::Result<PathBuf> {
-    if let Some(socket) = &ctl.socket {
-        return Ok(socket.clone());
-    }
-    if ctl.config.is_none() {
-        // Not the environment either: a variable that the transceiver would refuse is no reason not
-        // to ask one that runs.
-        return Ok(Config::default().admin.socket);
-    }
-    let sources = Sources::with_environment(ctl.config.clone(), ENVIRONMENT_PREFIX, Vec::new());
-    let loaded = sources.load::<Config>().context("Failed to learn admin.socket; try --socket")?;
-    Ok(loaded.config.admin.socket)
-}
-
-/// The answer as it is; what streams, a line each.
-fn json(client: &Client, request: &Request) -> anyhow::Result<()> {
-    if *request == Request::Top {
-        for value in client.stream::<Value>(request)? {
-            exit::print(&format!("{}\n", value?))?;
-        }
-        return Ok(());
-    }
-    let text = serde_json::to_string_pretty(&client.call::<Value>(request)?)?;
-    exit::print(&format!("{text}\n"))
-}
-
-/// Shows the status again and again: in place on a terminal, else below each other.
-fn top(client: &Client, request: &Request) -> anyhow::Result<()> {
-    let in_place = std::io::stdout().is_terminal();
-    if in_place {
-        exit::print(screen::CLEAR)?;
-    }
-    for status in client.stream::<Status>(request)? {
-        let text = dashboard::render(&status?);
-        exit::print(&if in_place { screen::over(&text) } else { format!("{text}\n") })?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser as _;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        ctl: Ctl,
-    }
-
-    fn parse(words: &[&str]) -> Ctl {
-        Line::try_parse_from(std::iter::once(&"ctl").chain(words)).unwrap().ctl
-    }
-
-    #[test]
-    fn the_socket_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("transceiver.toml");
-        let text = "ingress = [\"192.0.2.1:3478\"]\n[admin]\nsocket = \"/run/other.sock\"\n";
-        std::fs::write(&file, text).unwrap();
-        let file = file.to_str().unwrap();
-        let table: [(&[&str], &str); 3] = [
-            (&["status"], "/run/ringway/transceiver.sock"),
-            (&["--config", file, "status"], "/run/other.sock"),
-            (&["--config", file, "--socket", "/x", "status"], "/x"),
-        ];
-        for (words, expected) in table {
-            assert_eq!(socket(&parse(words)).unwrap(), PathBuf::from(expected), "{words:?}");
-        }
-        std::fs::write(file, "[admin]\nsockt = \"/x\"\n").unwrap();
-        let error = format!("{:#}", socket(&parse(&["--config", file, "status"])).unwrap_err());
-        assert!(error.contains("--socket") && error.contains("sockt"), "{error}");
     }
 }

@@ -237,15 +237,7 @@ mod tests {
         let mut command = Args::command();
         command.build();
         command.clone().debug_assert();
-        explained(&command);
-    }
-
-    fn explained(command: &clap::Command) {
-        assert!(command.get_about().is_some(), "{}", command.get_name());
-        for argument in command.get_arguments() {
-            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
-        }
-        command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(explained);
+        assert_eq!(service::cli::unexplained(&command), [""; 0]);
     }
 
     #[test]

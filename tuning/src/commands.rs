@@ -5,7 +5,7 @@ mod change;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use relay::control::config::{Config, ENVIRONMENT_PREFIX};
+use relay::control::config::Config;
 use service::config::{Loaded, Sources};
 use service::exit::{Usage, print};
 use tuning::facts::Facts;
@@ -51,7 +51,7 @@ fn look(subject: Subject, captured: Option<&Path>) -> Result<Looked> {
         || format!("no {CONFIG}: the relay's defaults"),
         |file| format!("configuration {}", file.display()),
     );
-    let sources = Sources::with_environment(file, ENVIRONMENT_PREFIX, Vec::new());
+    let sources = Sources::with_environment(file, Vec::new());
     let Loaded { config, .. } = sources.load::<Config>()?;
     let facts = Facts::gather(&host);
     let profile = subject.profile.unwrap_or_else(|| Profile::of(&facts.place));

@@ -17,13 +17,11 @@ use serde::{Deserialize, Serialize};
 use service::config::{Changes, Cpus, Key, Problems, Schema, Threads};
 
 pub use cluster::{Cluster, Resolution, Resolve, Transceiver};
-pub use sections::{Admin, Buffers, Drain, Flows, Http, Log, Redis, Tunnel};
+pub use sections::{Admin, Buffers, Flows, Http, Redis, Tunnel};
+pub use service::config::sections::{Drain, Log};
 
 /// How many threads do the work.
 pub type Workers = Threads<{ limits::WORKERS_MAX }>;
-
-/// What the names of the relay's environment variables begin with.
-pub const ENVIRONMENT_PREFIX: &str = "RINGWAY_";
 
 /// The commented defaults, as `print-config` prints them.
 pub const DEFAULT_FILE: &str = include_str!("config/default.toml");

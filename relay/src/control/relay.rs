@@ -7,7 +7,7 @@ use super::fleet::{Fleet, FleetError};
 use super::recall::RecallCounters;
 use super::start::EngineChoice;
 use crate::core::{Command, Reply};
-use service::config::{Loaded, ReloadReport, Sources};
+use service::config::{Loaded, Process as _, ReloadReport, Sources};
 use service::keyfile;
 use service::log::Log;
 use std::os::fd::OwnedFd;

@@ -1,31 +1,13 @@
 //! The command line of `ctl`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 use relay::control::admin::protocol::{
     ClientAddress, Cursor, FLOWS_PAGE_DEFAULT, Request, TracedPacket,
 };
 
-/// Asks a running relay, over its admin socket.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Ctl {
-    /// The relay's admin socket.
-    #[arg(long, value_name = "PATH", env = "RINGWAY_ADMIN_SOCKET", global = true)]
-    pub(crate) socket: Option<PathBuf>,
-    /// The relay's configuration file: its admin.socket is used, if --socket is not given.
-    #[arg(long, short, value_name = "FILE", env = "RINGWAY_CONFIG", global = true)]
-    pub(crate) config: Option<PathBuf>,
-    /// Print JSON, for scripts.
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    #[command(subcommand)]
-    pub(crate) question: Question,
-}
-
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   ringway-relay ctl status                           How is it?
   ringway-relay ctl top                              The same, every second

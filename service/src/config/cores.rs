@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use super::Problems;
+
 /// The highest core number: the kernel's `CPU_SETSIZE` less one.
 pub const CPU_MAX: u16 = 1023;
 
@@ -33,6 +35,28 @@ impl<const MAX: u16> Threads<MAX> {
         match self {
             Self::Auto => cpus.min(usize::from(MAX)),
             Self::Count(count) => usize::from(count),
+        }
+    }
+
+    /// Checks `workers` or `shards` against the table of cores: `thread` is the one of `key`.
+    pub fn check(self, key: &str, thread: &str, cpus: &Cpus, problems: &mut Problems<'_>) {
+        let cpus = cpus.as_slice().len();
+        if cpus == 0 {
+            return;
+        }
+        match self {
+            Self::Count(count) if usize::from(count) > cpus => problems.add(
+                key,
+                format!(
+                    "{count} {key} need as many cores, and cpus lists {cpus}: lower {key}, or \
+                     leave it at \"auto\""
+                ),
+            ),
+            Self::Auto if cpus > usize::from(MAX) => problems.add(
+                "cpus",
+                format!("lists {cpus} cores, one {thread} each, and there are at most {MAX} {key}"),
+            ),
+            Self::Auto | Self::Count(_) => {}
         }
     }
 }

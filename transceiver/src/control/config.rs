@@ -17,10 +17,8 @@ use serde::{Deserialize, Serialize};
 use service::config::{Changes, Cpus, Key, Problems, Schema, Threads};
 
 pub use identity::Identity;
-pub use sections::{Admin, Calls, Drain, Http, Log, Rates, Signaling, Tunnel};
-
-/// What the names of the transceiver's environment variables begin with.
-pub const ENVIRONMENT_PREFIX: &str = "RINGWAY_";
+pub use sections::{Admin, Calls, Http, Rates, Signaling, Tunnel};
+pub use service::config::sections::{Drain, Log};
 
 /// The commented defaults, as `print-config` prints them.
 pub const DEFAULT_FILE: &str = include_str!("config/default.toml");

@@ -12,37 +12,22 @@ use crate::backend::echo::Echoes;
 use crate::backend::parrot::Parrots;
 use crate::calls::Calls;
 use crate::shard::Order;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use service::admin::{self, Limits, Place};
-use service::config::{Loaded, Sources};
+use service::config::{ReloadReport, Sources};
 use service::exit::Usage;
 use service::http::Pages as _;
-use service::log::Log;
-use service::notify::{Notifier, State};
-use service::signal::{Event, Signals};
+use service::life::{self, Life};
+use service::signal::Signals;
 use service::{http, keyfile};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-use std::{io, thread};
-use tokio::sync::mpsc;
-use tokio::time::{self, Instant};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use wire::hint::{ClusterId, TransceiverId};
-
-/// How often a draining transceiver looks whether its calls have ended.
-const DRAIN_LOOK: Duration = Duration::from_millis(200);
-/// How long shards may take to end. They say goodbye to every client, within milliseconds.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs a transceiver until it is told to stop.
 pub fn run(sources: Sources) -> Result<()> {
-    let Loaded { config, warnings } = sources.load::<Config>()?;
-    let log =
-        Log::start(config.log.format, &config.log.level).context("Failed to start the log")?;
-    for warning in warnings.into_iter().chain(config.remarks()) {
-        warn!("{warning}");
-    }
+    let (config, log) = life::begin::<Config>(&sources)?;
     let keyring = keyfile::load(&config.keys).map_err(|error| Usage(error.to_string()))?;
     let access = front::access(&config).map_err(|error| Usage(error.to_string()))?;
     let settings = front::settings(&config, access)?;
@@ -77,13 +62,14 @@ pub fn run(sources: Sources) -> Result<()> {
         tokio::spawn(pages.serve(Arc::clone(&shown)));
         let handler = TransceiverAdmin::new(Arc::clone(&transceiver));
         let admin = tokio::spawn(admin.serve(Arc::new(handler)));
-        let result = serve(&transceiver, &shown, signals, ended).await;
+        let serving = Serving { transceiver: Arc::clone(&transceiver), pages: shown };
+        let result = life::serve(&serving, signals, ended).await;
         // Its end removes the socket's file.
         admin.abort();
         let _ = admin.await;
         // A shard that takes no orders is stuck, and ends with the process.
         let _ = transceiver.calls().tell_all(|| Order::Stop);
-        join(threads).and(result)
+        life::join(Serving::THREAD, threads).and(result.map(drop))
     })
 }
 
@@ -99,105 +85,49 @@ fn greet(config: &Config, ClusterId(cluster): ClusterId, TransceiverId(id): Tran
     info!("signaling on http://{}", config.signaling.listen);
 }
 
-/// Serves until it is time to stop.
-async fn serve(
-    transceiver: &Transceiver,
-    pages: &TransceiverPages,
-    mut signals: Signals,
-    mut ended: mpsc::UnboundedReceiver<usize>,
-) -> Result<()> {
-    let notifier = Notifier::from_environment()?;
-    let tell = |state: State<'_>| {
-        // The service manager hears the next one; serving matters more.
-        if let Err(error) = notifier.tell(state) {
-            warn!("the service manager was not told: {error}");
-        }
-    };
-    let calls = transceiver.calls();
-    tell(State::Ready);
-    info!(shards = calls.loads().len(), "ready");
-    let watchdog = notifier.watchdog_interval().unwrap_or(Duration::from_secs(3_600));
-    let mut watchdog = time::interval(watchdog);
-    let mut stop_at: Option<Instant> = None;
-    let mut look = time::interval(DRAIN_LOOK);
-    loop {
-        tokio::select! {
-            shard = ended.recv() => {
-                bail!("shard {} ended by itself", shard.unwrap_or_default());
-            }
-            event = signals.next() => match event {
-                Event::Drain => {
-                    let deadline = transceiver.config().drain.deadline;
-                    info!(?deadline, calls = calls.count(), "draining; once more to stop at once");
-                    tell(State::Stopping);
-                    if let Err(error) = calls.set_drain(true) {
-                        // Signaling refuses new calls already.
-                        warn!("{error}");
-                    }
-                    stop_at = Some(Instant::now() + deadline);
-                }
-                Event::StopNow => {
-                    info!(calls = calls.count(), "stopping at once");
-                    return Ok(());
-                }
-                Event::Reload => {
-                    tell(State::Reloading);
-                    reload(transceiver).await;
-                    tell(State::Ready);
-                }
-                Event::Upgrade => {
-                    warn!("a transceiver holds its calls' keys and cannot hand them over: drain it");
-                }
-            },
-            _ = look.tick(), if stop_at.is_some() => {
-                if calls.count() == 0 {
-                    info!("drained");
-                    return Ok(());
-                }
-                if stop_at.is_some_and(|stop_at| Instant::now() >= stop_at) {
-                    warn!(calls = calls.count(), "the drain deadline has passed: stopping");
-                    return Ok(());
-                }
-            }
-            // A transceiver with a stuck shard is as good as dead: then the manager restarts it.
-            _ = watchdog.tick() => if pages.live().is_ok() {
-                tell(State::Watchdog);
-            },
-        }
-    }
+/// The transceiver as what serves.
+struct Serving {
+    transceiver: Arc<Transceiver>,
+    pages: Arc<TransceiverPages>,
 }
 
-async fn reload(transceiver: &Transceiver) {
-    match transceiver.reload().await {
-        Ok(report) => {
-            let generation = report.generation;
-            info!(generation, live = ?report.live, "reloaded");
-            for change in report.needs_restart {
-                warn!("takes a restart: {change}");
-            }
-            for warning in report.warnings {
-                warn!("{warning}");
-            }
-        }
-        Err(reason) => error!("not reloaded, everything stays as it was: {reason}"),
-    }
-}
+impl Life for Serving {
+    const THREAD: &'static str = "shard";
+    const WORK: &'static str = "calls";
 
-/// Waits for the shards' ends, but not for ever.
-fn join(threads: Vec<JoinHandle<io::Result<()>>>) -> Result<()> {
-    let deadline = std::time::Instant::now() + STOP_TIMEOUT;
-    for (shard, thread) in threads.into_iter().enumerate() {
-        while !thread.is_finished() && std::time::Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
-        if !thread.is_finished() {
-            warn!(shard, "did not end in time");
-            continue;
-        }
-        // A panic has aborted the process already.
-        if let Ok(result) = thread.join() {
-            result.with_context(|| format!("shard {shard} failed"))?;
-        }
+    fn threads(&self) -> usize {
+        self.transceiver.calls().loads().len()
     }
-    Ok(())
+
+    fn work(&self) -> u64 {
+        self.transceiver.calls().count().into()
+    }
+
+    fn is_alive(&self) -> bool {
+        self.pages.live().is_ok()
+    }
+
+    fn drain_deadline(&self) -> Duration {
+        self.transceiver.config().drain.deadline
+    }
+
+    async fn drain(&self) -> Result<()> {
+        if let Err(error) = self.transceiver.calls().set_drain(true) {
+            // Signaling refuses new calls already.
+            warn!("{error}");
+        }
+        Ok(())
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, String> {
+        self.transceiver.reload().await
+    }
+
+    fn upgrade(&self) {
+        warn!("a transceiver holds its calls' keys and cannot hand them over: drain it");
+    }
+
+    async fn successor(&self) -> u32 {
+        std::future::pending().await
+    }
 }

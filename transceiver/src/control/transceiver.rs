@@ -6,7 +6,7 @@ use super::start::{EngineChoice, limits};
 use crate::calls::{Calls, Policy};
 use crate::shard::{Numbers, Order, Slot};
 use crate::signaling::{self, Signaling};
-use service::config::{Loaded, ReloadReport, Sources};
+use service::config::{Loaded, Process as _, ReloadReport, Sources};
 use service::keyfile;
 use service::log::Log;
 use std::sync::atomic::{AtomicU64, Ordering};

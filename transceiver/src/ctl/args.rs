@@ -1,28 +1,9 @@
 //! The command line of `ctl`.
 
-use std::path::PathBuf;
-
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Subcommand;
 use transceiver::control::admin::protocol::{Request, SESSIONS_DEFAULT};
 
-/// Asks a running transceiver, over its admin socket.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Ctl {
-    /// The transceiver's admin socket.
-    #[arg(long, value_name = "PATH", env = "RINGWAY_ADMIN_SOCKET", global = true)]
-    pub(crate) socket: Option<PathBuf>,
-    /// The transceiver's configuration file: its admin.socket is used, if --socket is not given.
-    #[arg(long, short, value_name = "FILE", env = "RINGWAY_CONFIG", global = true)]
-    pub(crate) config: Option<PathBuf>,
-    /// Print JSON, for scripts.
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    #[command(subcommand)]
-    pub(crate) question: Question,
-}
-
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   ringway-transceiver ctl status                        How is it?
   ringway-transceiver ctl top                           The same, every second

@@ -5,17 +5,15 @@
 
 mod clusters;
 
-use std::net::{IpAddr, SocketAddr};
-
+use service::config::sections::{self, unbindable};
 use service::config::{Problems, duration, size};
-use service::network::Special;
 
+use super::Config;
 use super::limits::*;
-use super::{Config, Workers};
 
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     listen(config, problems);
-    workers(config, problems);
+    config.workers.check("workers", "worker", &config.cpus, problems);
     tunnel(config, problems);
     flows(config, problems);
     buffers(config, problems);
@@ -43,37 +41,6 @@ fn listen(config: &Config, problems: &mut Problems<'_>) {
         if addresses[..index].contains(address) {
             problems.add(&key, format!("{address} is listed twice"));
         }
-    }
-}
-
-/// Why no socket of ours can be bound to an address.
-fn unbindable(address: IpAddr) -> Option<String> {
-    match (address, Special::of(address)) {
-        (IpAddr::V6(inner), _) if inner.to_ipv4_mapped().is_some() => {
-            Some(format!("is IPv4 in IPv6 form: write {}", address.to_canonical()))
-        }
-        (_, Some(special @ (Special::Multicast | Special::Broadcast))) => {
-            Some(format!("is {}, not an address of a host", special.as_str()))
-        }
-        _ => None,
-    }
-}
-
-fn workers(config: &Config, problems: &mut Problems<'_>) {
-    let cpus = config.cpus.as_slice().len();
-    if cpus == 0 {
-        return;
-    }
-    match config.workers {
-        Workers::Count(count) if usize::from(count) > cpus => problems.add(
-            "workers",
-            format!("{count} workers need as many cores, and cpus lists {cpus}: lower workers, or leave it at \"auto\""),
-        ),
-        Workers::Auto if cpus > usize::from(WORKERS_MAX) => problems.add(
-            "cpus",
-            format!("lists {cpus} cores, one worker each, and there are at most {WORKERS_MAX} workers"),
-        ),
-        Workers::Auto | Workers::Count(_) => {}
     }
 }
 
@@ -211,34 +178,10 @@ fn redis(config: &Config, problems: &mut Problems<'_>) {
 
 fn rest(config: &Config, problems: &mut Problems<'_>) {
     problems.range("coalesce_us_max", config.coalesce_us_max, 0, COALESCE_US_MAX);
-    if config.keys.as_os_str().is_empty() {
-        problems.add("keys", "must be the path of the keyring file");
-    }
+    sections::check_keys(&config.keys, problems);
 
     redis(config, problems);
-    let socket = &config.admin.socket;
-    let bytes = socket.as_os_str().len();
-    if !socket.is_absolute() || bytes > SOCKET_PATH_BYTES_MAX {
-        let is = socket.display();
-        problems.add(
-            "admin.socket",
-            format!(
-                "must be an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, is \"{is}\""
-            ),
-        );
-    }
-    if config.admin.group.as_deref() == Some("") {
-        problems.add("admin.group", "must be the name of a group; leave it out for none");
-    }
-    let http: SocketAddr = config.http.listen;
-    if let Some(reason) = unbindable(http.ip()) {
-        problems.add("http.listen", format!("{http} {reason}"));
-    }
-    if http.port() == 0 {
-        problems.add("http.listen", format!("{http} has no port: scrapers need to know one"));
-    }
-    if config.drain.deadline > DRAIN_DEADLINE_MAX {
-        let [most, is] = [DRAIN_DEADLINE_MAX, config.drain.deadline].map(duration::format);
-        problems.add("drain.deadline", format!("must be at most {most}, is {is}"));
-    }
+    sections::check_admin(&config.admin.socket, config.admin.group.as_deref(), problems);
+    sections::check_listener("http.listen", config.http.listen, "scrapers", problems);
+    config.drain.check(problems);
 }

@@ -92,18 +92,12 @@ pub const NETWORKS_MAX: usize = 64;
 /// A network of transceivers is at most a /8: wider is a mistake, not a network.
 pub const NETWORK_LENGTH_MIN: u8 = 8;
 
-/// The path of a Unix socket: 108 bytes in the kernel, less the end and room for a private folder.
-pub const SOCKET_PATH_BYTES_MAX: usize = 90;
-
 /// An answer of the flow cache: it is of use for as long as nothing else has found the flow.
 pub const REDIS_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// See [`REDIS_TIMEOUT_MIN`].
 pub const REDIS_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// Bytes of the prefix: each key has it.
 pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
-
-/// How long stopping may take: the longest call.
-pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_hours(24);
 
 const _: () =
     assert!(RELAY_PORT_BASE + WORKERS_MAX <= TRANSCEIVER_PORT_BASE, "on one host both fit");

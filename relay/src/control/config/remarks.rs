@@ -1,14 +1,18 @@
 //! What a person should know about a configuration that is good: what it comes to, and what is
 //! allowed but seldom meant.
 
-use service::config::size;
+use std::path::Path;
 
-use super::{Config, Resolution};
+use service::config::sections::Log;
+use service::config::{Process, size};
 
-impl Config {
-    /// One line: what this configuration comes to.
-    #[must_use]
-    pub fn summary(&self) -> String {
+use super::{Config, DEFAULT_FILE, Resolution};
+
+impl Process for Config {
+    const NAME: &'static str = "relay";
+    const DEFAULT_FILE: &'static str = DEFAULT_FILE;
+
+    fn summary(&self) -> String {
         let transceivers: usize = self.clusters.iter().map(|each| each.transceivers.len()).sum();
         let workers = match self.workers {
             super::Workers::Auto => "workers: auto".to_owned(),
@@ -23,18 +27,7 @@ impl Config {
         )
     }
 
-    /// What one worker allocates at start for its rings and tables, more or less.
-    fn worker_bytes(&self) -> u64 {
-        let buffers = &self.buffers;
-        // One ring for each public socket, one for the tunnel.
-        let rings = (self.listen.len() as u64 + 1) * u64::from(buffers.ring_buffers);
-        let flows = u64::from(self.flows.per_worker) + u64::from(self.flows.new_max);
-        rings * buffers.buffer_bytes + flows * super::limits::FLOW_BYTES
-    }
-
-    /// What is allowed, but seldom meant. One sentence each.
-    #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.clusters.is_empty() {
             remarks.push("there are no clusters: this relay will drop every packet".to_owned());
@@ -65,6 +58,25 @@ impl Config {
             ));
         }
         remarks
+    }
+
+    fn admin_socket(&self) -> &Path {
+        &self.admin.socket
+    }
+
+    fn log(&self) -> &Log {
+        &self.log
+    }
+}
+
+impl Config {
+    /// What one worker allocates at start for its rings and tables, more or less.
+    fn worker_bytes(&self) -> u64 {
+        let buffers = &self.buffers;
+        // One ring for each public socket, one for the tunnel.
+        let rings = (self.listen.len() as u64 + 1) * u64::from(buffers.ring_buffers);
+        let flows = u64::from(self.flows.per_worker) + u64::from(self.flows.new_max);
+        rings * buffers.buffer_bytes + flows * super::limits::FLOW_BYTES
     }
 }
 

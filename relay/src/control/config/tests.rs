@@ -382,7 +382,7 @@ fn a_reload_says_what_it_can_and_what_it_cannot() {
 #[test]
 fn variables_and_flags_reach_every_kind_of_key() {
     let sources = Sources {
-        prefix: ENVIRONMENT_PREFIX.into(),
+        prefix: service::config::ENVIRONMENT_PREFIX.into(),
         environment: [
             ("RINGWAY_LISTEN", "127.0.0.1:1,[::1]:1"),
             ("RINGWAY_WORKERS", "auto"),

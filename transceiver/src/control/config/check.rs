@@ -3,19 +3,19 @@
 //! Every check names the key, what is wrong, and what would be right. All of them run; whoever
 //! edits the file sees the whole list at once.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use service::config::{Problems, duration};
-use service::network::Special;
+use service::config::Problems;
+use service::config::sections::{self, check_listener, unbindable};
 
 use super::limits::*;
-use super::{Config, Identity, Shards};
+use super::{Config, Identity};
 use crate::signaling::Origins;
 
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     ingress(config, problems);
     identity(config, problems);
-    shards(config, problems);
+    config.shards.check("shards", "shard", &config.cpus, problems);
     tunnel(config, problems);
     signaling(config, problems);
     calls(config, problems);
@@ -61,19 +61,6 @@ fn unreachable(address: IpAddr) -> Option<String> {
     unbindable(address)
 }
 
-/// Why no socket of ours can be bound to an address.
-fn unbindable(address: IpAddr) -> Option<String> {
-    match (address, Special::of(address)) {
-        (IpAddr::V6(inner), _) if inner.to_ipv4_mapped().is_some() => {
-            Some(format!("is IPv4 in IPv6 form: write {}", address.to_canonical()))
-        }
-        (_, Some(special @ (Special::Multicast | Special::Broadcast))) => {
-            Some(format!("is {}, not an address of a host", special.as_str()))
-        }
-        _ => None,
-    }
-}
-
 fn identity(config: &Config, problems: &mut Problems<'_>) {
     match config.transceiver {
         Identity::Auto if config.tunnel.address.is_ipv6() => problems.add(
@@ -88,24 +75,6 @@ fn identity(config: &Config, problems: &mut Problems<'_>) {
             }
         }
         Identity::Auto | Identity::Number(_) => {}
-    }
-}
-
-fn shards(config: &Config, problems: &mut Problems<'_>) {
-    let cpus = config.cpus.as_slice().len();
-    if cpus == 0 {
-        return;
-    }
-    match config.shards {
-        Shards::Count(count) if usize::from(count) > cpus => problems.add(
-            "shards",
-            format!("{count} shards need as many cores, and cpus lists {cpus}: lower shards, or leave it at \"auto\""),
-        ),
-        Shards::Auto if cpus > usize::from(SHARDS_MAX) => problems.add(
-            "cpus",
-            format!("lists {cpus} cores, one shard each, and there are at most {SHARDS_MAX} shards"),
-        ),
-        Shards::Auto | Shards::Count(_) => {}
     }
 }
 
@@ -127,7 +96,7 @@ fn tunnel(config: &Config, problems: &mut Problems<'_>) {
 
 fn signaling(config: &Config, problems: &mut Problems<'_>) {
     let signaling = &config.signaling;
-    listener("signaling.listen", signaling.listen, "clients", problems);
+    check_listener("signaling.listen", signaling.listen, "clients", problems);
     if signaling.api_keys.as_os_str().is_empty() && !signaling.open {
         problems.add(
             "signaling.api_keys",
@@ -174,38 +143,11 @@ fn calls(config: &Config, problems: &mut Problems<'_>) {
 }
 
 fn rest(config: &Config, problems: &mut Problems<'_>) {
-    if config.keys.as_os_str().is_empty() {
-        problems.add("keys", "must be the path of the keyring file");
-    }
-    let socket = &config.admin.socket;
-    let bytes = socket.as_os_str().len();
-    if !socket.is_absolute() || bytes > SOCKET_PATH_BYTES_MAX {
-        let is = socket.display();
-        problems.add(
-            "admin.socket",
-            format!(
-                "must be an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, is \"{is}\""
-            ),
-        );
-    }
-    if config.admin.group.as_deref() == Some("") {
-        problems.add("admin.group", "must be the name of a group; leave it out for none");
-    }
-    listener("http.listen", config.http.listen, "scrapers", problems);
+    sections::check_keys(&config.keys, problems);
+    sections::check_admin(&config.admin.socket, config.admin.group.as_deref(), problems);
+    check_listener("http.listen", config.http.listen, "scrapers", problems);
     if config.http.listen == config.signaling.listen {
         problems.add("http.listen", "must not be signaling.listen: a flood there would hide it");
     }
-    if config.drain.deadline > DRAIN_DEADLINE_MAX {
-        let [most, is] = [DRAIN_DEADLINE_MAX, config.drain.deadline].map(duration::format);
-        problems.add("drain.deadline", format!("must be at most {most}, is {is}"));
-    }
-}
-
-fn listener(key: &str, address: SocketAddr, who: &str, problems: &mut Problems<'_>) {
-    if let Some(reason) = unbindable(address.ip()) {
-        problems.add(key, format!("{address} {reason}"));
-    }
-    if address.port() == 0 {
-        problems.add(key, format!("{address} has no port: {who} need to know one"));
-    }
+    config.drain.check(problems);
 }

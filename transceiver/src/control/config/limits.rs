@@ -50,9 +50,3 @@ pub const ORIGINS_MAX: usize = 64;
 
 /// Networks of proxies: each is compared for every request.
 pub const PROXIES_MAX: usize = 64;
-
-/// The path of a Unix socket: 108 bytes in the kernel, less the end and room for a private folder.
-pub const SOCKET_PATH_BYTES_MAX: usize = 90;
-
-/// How long stopping may take: the longest call.
-pub const DRAIN_DEADLINE_MAX: Duration = CALL_TIME_MAX;

@@ -1,14 +1,18 @@
 //! What a person should know about a configuration that is good: what it comes to, and what is
 //! allowed but seldom meant.
 
-use service::config::duration;
+use std::path::Path;
 
-use super::{Config, Identity, Shards};
+use service::config::sections::Log;
+use service::config::{Process, duration};
 
-impl Config {
-    /// One line: what this configuration comes to.
-    #[must_use]
-    pub fn summary(&self) -> String {
+use super::{Config, DEFAULT_FILE, Identity, Shards};
+
+impl Process for Config {
+    const NAME: &'static str = "transceiver";
+    const DEFAULT_FILE: &'static str = DEFAULT_FILE;
+
+    fn summary(&self) -> String {
         let shards = match self.shards {
             Shards::Auto => "shards: auto".to_owned(),
             Shards::Count(count) => format!("shards: {count}"),
@@ -28,9 +32,7 @@ impl Config {
         )
     }
 
-    /// What is allowed, but seldom meant. One sentence each.
-    #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         let signaling = &self.signaling;
         let reachable = !signaling.listen.ip().is_loopback();
@@ -74,6 +76,14 @@ impl Config {
             remarks.push(format!("drain.deadline {deadline} is longer than any call ({longest})"));
         }
         remarks
+    }
+
+    fn admin_socket(&self) -> &Path {
+        &self.admin.socket
+    }
+
+    fn log(&self) -> &Log {
+        &self.log
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use service::config::{duration, size};
-use service::log::{Format, Level};
 use service::network::Cidr;
 
 use super::limits;
@@ -157,30 +156,5 @@ pub struct Http {
 impl Default for Http {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9_479)) }
-    }
-}
-
-/// The log.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// Text or JSON.
-    pub format: Format,
-    /// Which lines are written.
-    pub level: Level,
-}
-
-/// How the transceiver stops.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Drain {
-    /// How long calls may go on.
-    #[serde(with = "duration")]
-    pub deadline: Duration,
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Self { deadline: Duration::from_mins(10) }
     }
 }
