@@ -36,6 +36,10 @@ uninstall: ## remove what make install put there; configuration and keys stay (P
 deb: build ## a Debian package of what make build made, in target/debian
 	scripts/deb.sh
 
+.PHONY: check-deb
+check-deb: ## lintian, and the package of make deb installed, tried and purged in a root of its own (root)
+	scripts/check-deb.sh
+
 .PHONY: setup-clients
 setup-clients: ## install the clients that the end-to-end tests call with: Chromium and aiortc
 	scripts/setup.sh clients
@@ -87,6 +91,11 @@ bench-forwarding: setup ## CPU per packet of the relay against naive forwarders,
 bench-peers: setup ## Ringway beside what one would take instead (root; benches/peers/install.sh gets them)
 	$(CARGO) build --locked --release -p ringway-relay -p ringway-benches
 	target/release/bench-peers run
+
+.PHONY: bench-latency
+bench-latency: setup ## what one worker carries, and what it adds to a round trip at 10, 50 and 90 % of that (root)
+	$(CARGO) build --locked --release -p ringway-relay -p ringway-benches
+	target/release/bench-peers latency
 
 .PHONY: bench-calls
 bench-calls: setup ## how long a call takes to come about, and its CPU, in namespaces (root)

@@ -11,7 +11,7 @@ use kit::inbox::{Inbox, now_ns};
 use kit::injector::{BATCH, Batch, Injector};
 use kit::namespaces::{Arrival, Topology};
 use kit::plan::{
-    CLIENT_MAC, CLIENT_PORT, PUBLIC, PUBLIC_MAC, SHARD_MAC, SHARDS, TUNNEL_MAC, client, shard,
+    CLIENT_MAC, CLIENT_PORT, PUBLIC_MAC, SHARD_MAC, SHARDS, TUNNEL_MAC, client, shard,
 };
 use kit::schedule::{Pace, Schedule};
 use kit::stop::Stop;
@@ -114,7 +114,7 @@ impl Bench {
                     self.sending.push(|frame| {
                         let length =
                             speech.media(index, round, due_ns, &mut frame[HEADERS_BYTES..]);
-                        wrap(frame, &from_client(index), length)
+                        wrap(frame, &from_client(index, speech.destination(index)), length)
                     });
                 }
                 self.clients.inject(&self.sending)?;
@@ -145,7 +145,7 @@ impl Bench {
             for &(index, step) in group {
                 self.sending.push(|frame| {
                     let length = speech.set_up(index, step, &mut frame[HEADERS_BYTES..]);
-                    wrap(frame, &from_client(index), length)
+                    wrap(frame, &from_client(index, speech.destination(index)), length)
                 });
             }
             self.clients.inject(&self.sending)?;
@@ -246,13 +246,8 @@ fn turn_of(number: u64, flows: u32) -> (u32, u64) {
     (index, number / flows)
 }
 
-fn from_client(index: u32) -> Path {
-    Path {
-        source_mac: CLIENT_MAC,
-        destination_mac: PUBLIC_MAC,
-        source: client(index),
-        destination: PUBLIC,
-    }
+fn from_client(index: u32, destination: SocketAddrV4) -> Path {
+    Path { source_mac: CLIENT_MAC, destination_mac: PUBLIC_MAC, source: client(index), destination }
 }
 
 fn from_backend(index: u16, to: SocketAddrV4) -> Path {

@@ -21,6 +21,8 @@ pub(crate) enum Role {
 /// How a candidate is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
+    /// Nobody stands between: clients send to the backends.
+    Direct,
     /// Takes any packet, and its backends hear exactly that.
     Plain,
     /// Takes any packet; between it and its backends, a header names the client.

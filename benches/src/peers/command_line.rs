@@ -28,6 +28,7 @@ Examples:
   benches/peers/install.sh && make bench-peers                  The figures to quote, about 15 minutes
   sudo target/release/bench-peers run --quick                   A look, three minutes
   sudo target/release/bench-peers run --only ringway,nginx      Two of them
+  sudo target/release/bench-peers latency                       What the relay adds, five minutes
 
 Compare figures of one run only. docs/benchmarking.md says how to read them.";
 
@@ -36,6 +37,8 @@ Compare figures of one run only. docs/benchmarking.md says how to read them.";
 pub(crate) enum Command {
     /// Compare all that are installed; write a table, Markdown, JSON and a picture.
     Run(Run),
+    /// Measure what the relay adds to a round trip at 10, 50 and 90 % of what one worker carries.
+    Latency(Latency),
     /// (internal) Forward packets in the benchmark's network, until killed.
     #[command(hide = true)]
     Forwarder {
@@ -127,6 +130,49 @@ impl Run {
     }
 }
 
+/// `latency`.
+#[derive(Debug, Args)]
+pub(crate) struct Latency {
+    /// One repetition of half a second: enough to see that it works, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Repetitions, 1 to 20.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20))]
+    reps: Option<u32>,
+    /// Seconds of each measurement, 0.2 to 30.
+    #[arg(long, value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Seconds of each step of the search for the capacity, 0.2 to 30.
+    #[arg(long, value_parser = seconds)]
+    search_seconds: Option<Duration>,
+    /// Flows.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(4..=10_000))]
+    pub(crate) flows: u32,
+    /// The relay's program; without it, `ringway-relay` beside this program.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) relay: Option<PathBuf>,
+    /// Where the results go; "-" for nowhere.
+    #[arg(long, value_name = "FOLDER", default_value = "benches/results")]
+    pub(crate) results: PathBuf,
+}
+
+impl Latency {
+    /// How often.
+    pub(crate) fn reps(&self) -> u32 {
+        self.reps.unwrap_or(if self.quick { 1 } else { 3 })
+    }
+
+    /// How long at each share.
+    pub(crate) fn window(&self) -> Duration {
+        self.seconds.unwrap_or(Duration::from_millis(if self.quick { 500 } else { 3000 }))
+    }
+
+    /// How long at each step of the search.
+    pub(crate) fn search_window(&self) -> Duration {
+        self.search_seconds.unwrap_or(Duration::from_millis(if self.quick { 300 } else { 1000 }))
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.2..=30.0).contains(&seconds) {
@@ -147,6 +193,15 @@ mod tests {
             Command::Run(run) => Ok(run),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn latency_has_usual_times() {
+        let line = ["bench-peers", "latency", "--quick", "--reps", "2"];
+        let Command::Latency(quick) = CommandLine::try_parse_from(line).unwrap().command else {
+            panic!("latency")
+        };
+        assert_eq!((quick.reps(), quick.window()), (2, Duration::from_millis(500)));
     }
 
     #[test]

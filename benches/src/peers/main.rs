@@ -3,10 +3,12 @@
 //! ```text
 //! command_line ── run ─┬─ candidate   who is compared, how each is started and spoken to
 //!                      ├─ bench       the network, and the loop that sends, echoes and listens
+//!                      ├─ trips       round trips at one rate
 //!                      ├─ speech      flows, and packets as each candidate wants them
 //!                      ├─ subject     a running candidate: set up, measured, weighed
 //!                      ├─ search      the highest rate that loses next to nothing
 //!                      └─ results ─── report, verdicts
+//!              └─ latency            the relay alone: what it adds, at shares of its capacity
 //! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
@@ -15,12 +17,14 @@ mod bench;
 mod candidate;
 mod command_line;
 mod footprint;
+mod latency;
 mod report;
 mod results;
 mod run;
 mod search;
 mod speech;
 mod subject;
+mod trips;
 mod turn;
 mod verdicts;
 
@@ -34,6 +38,7 @@ use command_line::{Command, CommandLine};
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run(options) => run::run(&options),
+        Command::Latency(options) => latency::run(&options),
         Command::Forwarder { style } => kit::forwarder::run(style),
         Command::Inside { namespace, command } => {
             kit::process::inside(namespace.as_deref(), &command)

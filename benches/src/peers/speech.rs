@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use anyhow::Result;
 use kit::forwarder;
 use kit::payload;
-use kit::plan::{TUNNEL, shard, shard_of};
+use kit::plan::{PUBLIC, TUNNEL, shard, shard_of};
 use kit::sessions::{Sessions, check, client_of};
 use wire::stun::Message;
 
@@ -53,10 +53,15 @@ impl Speech {
         Self { dialect: Dialect::Tunnel, sessions: Some(Box::new(sessions)) }
     }
 
+    /// Where a client sends to.
+    pub(crate) fn destination(&self, client: u32) -> SocketAddrV4 {
+        if self.dialect == Dialect::Direct { shard(shard_of(client)) } else { PUBLIC }
+    }
+
     /// How many steps a set-up has; the last is a packet that comes back.
     pub(crate) const fn steps(&self) -> Step {
         match self.dialect {
-            Dialect::Plain | Dialect::Header => 1,
+            Dialect::Direct | Dialect::Plain | Dialect::Header => 1,
             Dialect::Ufrag | Dialect::Tunnel => 2,
             Dialect::Turn => 3,
         }
@@ -147,8 +152,10 @@ mod tests {
 
     #[test]
     fn in_every_plain_dialect_a_packet_that_comes_back_is_heard() {
-        for dialect in [Dialect::Plain, Dialect::Ufrag, Dialect::Turn] {
+        for dialect in [Dialect::Direct, Dialect::Plain, Dialect::Ufrag, Dialect::Turn] {
             let mut speech = Speech::plain(dialect);
+            let direct = speech.destination(42) == shard(shard_of(42));
+            assert_eq!(direct, dialect == Dialect::Direct);
             let mut out = [0; 256];
             let length = speech.media(42, 7, 99, &mut out);
             let mut sent = Vec::new();

@@ -11,10 +11,9 @@ use kit::plan::{PUBLIC, TUNNEL};
 use kit::process::Process;
 use kit::relay::Files;
 use kit::sessions::Sessions;
-use kit::statistics::percentile;
 use serde::Serialize;
 
-use crate::bench::{Bench, Driven};
+use crate::bench::Bench;
 use crate::candidate::{Candidate, Launch};
 use crate::footprint::Footprint;
 use crate::search::{Bound, Outcome, Search};
@@ -24,8 +23,6 @@ use crate::speech::{Heard, Speech};
 const ESTABLISH_MAX: Duration = Duration::from_secs(30);
 /// How long the sockets of the one before may take to go away.
 const PORTS_MAX: Duration = Duration::from_secs(10);
-/// Caches and the process's own pace settle in this time.
-const WARM_UP: Duration = Duration::from_millis(200);
 /// A candidate carries a rate if it loses no more than this share.
 pub(crate) const LOSS_MAX: f64 = 0.001;
 /// And if no more than this is still in its buffers at the end: one that falls behind loses nothing
@@ -165,39 +162,24 @@ impl Subject {
     /// Measures round trips at a rate, from a quiet path to a quiet path: nothing is in flight when
     /// the clocks are read.
     pub(crate) fn cost(&mut self, bench: &mut Bench, rate: f64, window: Duration) -> Result<Cost> {
-        let mut unseen = Vec::new();
-        bench.drive(&mut self.speech, self.flows, rate, WARM_UP, &mut unseen)?;
-        bench.drain(&mut self.speech, &mut unseen)?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "some millions"
-        )]
-        let expected = (rate * window.as_secs_f64()) as usize;
-        let mut under_way_ns = Vec::with_capacity(expected + expected / 8);
+        bench.warm_up(&mut self.speech, self.flows, rate)?;
         let (start, before, stolen) = (Instant::now(), self.cpu_time(), stolen_ns());
-        let Driven { sent, up, elapsed, late } =
-            bench.drive(&mut self.speech, self.flows, rate, window, &mut under_way_ns)?;
-        let outstanding = sent.saturating_sub(under_way_ns.len() as u64);
-        let up = up + bench.drain(&mut self.speech, &mut under_way_ns)?;
+        let trips = bench.round_trips(&mut self.speech, self.flows, rate, window)?;
         let spent = self.cpu_time().since(before);
         let wall_ns = start.elapsed().as_nanos() as f64;
         self.process.check()?;
-        under_way_ns.sort_unstable();
-        let at = |share| percentile(&under_way_ns, share).map(|ns| f64::from(ns) / 1000.0);
-        let back = under_way_ns.len() as u64;
         Ok(Cost {
             rate,
-            offered: sent as f64 / elapsed.as_secs_f64(),
-            loss: (1.0 - back as f64 / sent.max(1) as f64).max(0.0),
-            backlog_ms: outstanding as f64 / rate * 1000.0,
-            cpu_us: spent.run_ns as f64 / (up + back).max(1) as f64 / 1000.0,
-            utilisation: (spent.run_ns as f64 / elapsed.as_nanos() as f64).min(1.0),
+            offered: trips.sent as f64 / trips.elapsed.as_secs_f64(),
+            loss: trips.loss(),
+            backlog_ms: trips.backlog_ms,
+            cpu_us: spent.run_ns as f64 / (trips.up + trips.back).max(1) as f64 / 1000.0,
+            utilisation: (spent.run_ns as f64 / trips.elapsed.as_nanos() as f64).min(1.0),
             waiting: spent.wait_ns as f64 / wall_ns,
             stolen: (stolen_ns() - stolen) as f64 / wall_ns,
-            median_us: at(0.5),
-            p99_us: at(0.99),
-            late: late as f64 / sent.max(1) as f64,
+            median_us: trips.median_us,
+            p99_us: trips.p99_us,
+            late: trips.late,
         })
     }
 
