@@ -92,6 +92,11 @@ bench-peers: setup ## Ringway beside what one would take instead (root; benches/
 	$(CARGO) build --locked --release -p ringway-relay -p ringway-benches
 	target/release/bench-peers run
 
+.PHONY: bench-loadgen
+bench-loadgen: setup ## packets a second that ringway-loadgen flows drives out and back from one core
+	$(CARGO) build --locked --release -p ringway-loadgen -p ringway-benches
+	target/release/bench-loadgen
+
 .PHONY: bench-latency
 bench-latency: setup ## what one worker carries, and what it adds to a round trip at 10, 50 and 90 % of that (root)
 	$(CARGO) build --locked --release -p ringway-relay -p ringway-benches

@@ -18,6 +18,7 @@ pub mod process;
 pub mod relay;
 pub mod report;
 pub mod schedule;
+pub mod search;
 pub mod sessions;
 pub mod soaker;
 pub mod statistics;

@@ -6,7 +6,6 @@
 //!                      ├─ trips       round trips at one rate
 //!                      ├─ speech      flows, and packets as each candidate wants them
 //!                      ├─ subject     a running candidate: set up, measured, weighed
-//!                      ├─ search      the highest rate that loses next to nothing
 //!                      └─ results ─── report, verdicts
 //!              └─ latency            the relay alone: what it adds, at shares of its capacity
 //! ```
@@ -21,7 +20,6 @@ mod latency;
 mod report;
 mod results;
 mod run;
-mod search;
 mod speech;
 mod subject;
 mod trips;

@@ -10,13 +10,13 @@ use kit::cpu::{CpuTime, stolen_ns};
 use kit::plan::{PUBLIC, TUNNEL};
 use kit::process::Process;
 use kit::relay::Files;
+use kit::search::{Bound, Outcome, Search};
 use kit::sessions::Sessions;
 use serde::Serialize;
 
 use crate::bench::Bench;
 use crate::candidate::{Candidate, Launch};
 use crate::footprint::Footprint;
-use crate::search::{Bound, Outcome, Search};
 use crate::speech::{Heard, Speech};
 
 /// How long a process may take to start, and to carry a packet for every client.

@@ -3,7 +3,7 @@
 
 /// How a try went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Carried.
     Carried,
     /// Too much was lost.
@@ -14,7 +14,7 @@ pub(crate) enum Outcome {
 
 /// What stands above the highest rate that was carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bound {
+pub enum Bound {
     /// The candidate loses packets.
     Candidate,
     /// The generator gives out: the candidate may carry more.
@@ -32,7 +32,7 @@ const RATE_MAX: f64 = 2_000_000.0;
 
 /// A search under way.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub struct Search {
     carried: Option<f64>,
     above: Option<(f64, Bound)>,
     next: f64,
@@ -41,12 +41,12 @@ pub(crate) struct Search {
 
 impl Search {
     /// Begins at a rate.
-    pub(crate) const fn from(rate: f64) -> Self {
+    pub const fn from(rate: f64) -> Self {
         Self { carried: None, above: None, next: rate, tries: 0 }
     }
 
     /// The rate to try next; `None` when it is found.
-    pub(crate) fn next(&self) -> Option<f64> {
+    pub fn next(&self) -> Option<f64> {
         let found = match (self.carried, self.above) {
             (Some(carried), Some((above, _))) => above / carried <= RESOLUTION,
             (None, Some((above, _))) => above <= RATE_MIN,
@@ -57,7 +57,7 @@ impl Search {
     }
 
     /// Takes note of how the try at [`Search::next`] went.
-    pub(crate) fn tell(&mut self, outcome: Outcome) {
+    pub fn tell(&mut self, outcome: Outcome) {
         let rate = self.next;
         self.tries += 1;
         match outcome {
@@ -76,7 +76,7 @@ impl Search {
     }
 
     /// What stands above the highest rate carried.
-    pub(crate) fn bound(&self) -> Option<Bound> {
+    pub fn bound(&self) -> Option<Bound> {
         self.above.map(|(_, bound)| bound)
     }
 }
