@@ -118,7 +118,15 @@ fn a_package_has_what_is_installed_and_scripts_that_a_shell_can_read() {
     }
     fs::remove_dir_all(control).unwrap();
     let mut expected = files_below(&folder.path().join("root"));
-    expected.insert(PathBuf::from("usr/share/doc/ringway/copyright"));
+    // Debian's names and places for these.
+    let documents = Path::new("usr/share/doc/ringway");
+    for name in ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
+        assert!(expected.remove(&documents.join(name)), "{name}");
+    }
+    expected.extend(
+        ["copyright", "changelog.gz", "changelog.Debian.gz"].map(|name| documents.join(name)),
+    );
+    expected.insert(PathBuf::from("usr/share/lintian/overrides/ringway"));
     assert_eq!(files_below(&unpacked), expected);
 }
 
