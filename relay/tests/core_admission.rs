@@ -172,7 +172,7 @@ fn under_flood_checks_are_routed_and_nothing_is_inserted() {
 fn a_session_has_at_most_8_client_addresses() {
     let mut stage = Stage::default();
     for last in 1..=8 {
-        assert_eq!(stage.send_check(source(last), Check::of(A, 1)), Ok(shard_a()));
+        stage.assured(source(last), 1);
     }
     assert_eq!(stage.send_check(source(9), Check::of(A, 1)), Err(DropReason::SessionAddresses));
     assert_eq!(stage.send_check(source(8), Check::of(A, 1)), Ok(shard_a()), "the eight go on");
@@ -180,10 +180,14 @@ fn a_session_has_at_most_8_client_addresses() {
     // Nor can it borrow addresses that have flows to other shards.
     assert_eq!(stage.send_check(source(10), Check::of(B, 1)), Ok(shard_b()));
     assert_eq!(stage.send_check(source(10), Check::of(A, 1)), Err(DropReason::SessionAddresses));
-    // One ends, another may come.
+    // One ends; ten seconds later another may come.
     stage.gone(shard_a(), &[source(3)]);
+    assert_eq!(stage.send_check(source(11), Check::of(A, 1)), Err(DropReason::SessionAddresses));
+    stage.pass_ms(10_000);
+    stage.router.on_tick(stage.now, &mut |_, _| {});
     assert_eq!(stage.send_check(source(11), Check::of(A, 1)), Ok(shard_a()));
-    assert_eq!(stage.counters().dropped(DropReason::SessionAddresses), 2);
+    assert_eq!(stage.send_check(source(12), Check::of(A, 1)), Err(DropReason::SessionAddresses));
+    assert_eq!(stage.counters().dropped(DropReason::SessionAddresses), 4);
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (any::<bool>(), 0..CLIENTS, any::<bool>())
             .prop_map(|(to_b, to, stun)| Step::Answer { to_b, to, stun }),
         2 => (any::<bool>(), 0..CLIENTS).prop_map(|(by_b, client)| Step::Gone { by_b, client }),
-        4 => prop_oneof![0u64..100, 4_990u64..5_010, 9_990u64..10_010, 59_990u64..60_010]
+        4 => prop_oneof![0u64..100, 7_990u64..8_010, 9_990u64..10_010, 59_990u64..60_010]
             .prop_map(|ms| Step::Pass { ms }),
         1 => Just(Step::Tick),
         1 => prop::bool::weighted(0.3).prop_map(Step::Drain),

@@ -88,7 +88,7 @@ fn a_hint_for_another_shard_is_routed_and_does_not_repoint_the_flow() {
     assert_eq!(stage.send(source(1), RTP), Ok(shard_a()), "the call goes on");
     // The shard that the flow belongs to speaks every few seconds at least: nothing ever turns.
     for _ in 0..20 {
-        stage.pass_ms(4_999);
+        stage.pass_ms(7_999);
         assert_eq!(stage.send_check(source(1), Check::of(B, 2)), Ok(shard_b()));
         stage.answer_check(shard_b(), source(1));
         stage.answer_rtp(shard_b(), source(1));
@@ -103,7 +103,7 @@ fn a_silent_route_gives_way_to_a_shard_that_answers() {
     let mut stage = Stage::default();
     stage.assured(source(1), 1);
     stage.send_check(source(1), Check::of(B, 2)).unwrap();
-    stage.pass_ms(4_999);
+    stage.pass_ms(7_999);
     stage.answer_check(shard_b(), source(1));
     assert_eq!(stage.flow(source(1)).unwrap().route, A, "silent, but not for long enough");
     stage.pass_ms(1);
@@ -116,8 +116,14 @@ fn a_silent_route_gives_way_to_a_shard_that_answers() {
     assert_eq!(stage.flow(source(1)).unwrap().route, A);
     stage.answer_check(shard_b(), source(1));
     let flow = stage.flow(source(1)).unwrap();
-    assert_eq!((flow.route, flow.session, flow.pending), (B, Some(SessionTag::new(2)), None));
+    assert_eq!((flow.route, flow.session), (B, Some(SessionTag::new(2))));
+    assert_eq!(flow.pending, Some((A, SessionTag::new(1))), "whose it was is remembered");
     assert_eq!(stage.send(source(1), RTP), Ok(shard_b()));
+    // Until its client is heard, that shard changes nothing.
+    stage.answer_rtp(shard_a(), source(1));
+    assert_eq!(stage.flow(source(1)).unwrap().route, B);
+    stage.gone(shard_a(), &[source(1)]);
+    assert_eq!(stage.flow(source(1)).unwrap().pending, None, "it has no call there any more");
     assert_eq!(stage.counters().flows_repointed, 1);
 }
 

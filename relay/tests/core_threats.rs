@@ -1,29 +1,54 @@
-//! What the relay does not defend against, each a test of its name, so that docs/threat-model.md can
-//! name it. These tests say what happens, not what ought to: who mends one changes that page too.
+//! Attacks by those who have a call or a shard of their own, each a test of its name, so that
+//! docs/threat-model.md can name it. Some are fended off, some are not: these tests say what happens,
+//! not what ought to, and who mends one changes that page too.
 
 #![allow(clippy::unwrap_used)]
 
 use relay::core::testing::{
-    A, B, Check, DTLS, RTP, Stage, clusters, settings, shard_a, shard_b, source,
+    A, B, Check, DTLS, RTP, Stage, address, clusters, settings, shard_a, shard_b, source,
 };
-use relay::core::{DropReason, FrameVerdict, Settings};
+use relay::core::{DropReason, FrameVerdict, Route, Settings};
+use wire::address::Address;
+use wire::hint::ShardId;
 
-/// A call that has ended is told off by its shard, which frees the flow, and with it the address
-/// that counted for the session. So eight addresses are no bound for it, and it can use up the
-/// budget of new flows for as long as its hint holds.
+/// A third shard: the second one of A's transceiver.
+const ANOTHER: Route = Route { shard: ShardId(1), ..A };
+
+fn another() -> Address {
+    address("198.51.100.1:7001")
+}
+
+/// A call that has ended is told off by its shard, which frees the flow. The address goes on counting
+/// for the session, as one of eight, for as long as a new flow may be idle.
 #[test]
-fn a_call_that_has_ended_can_use_up_the_budget_of_new_flows() {
+fn a_call_that_has_ended_makes_no_more_flows_than_it_has_addresses() {
     let mut stage = Stage::new(Settings { new_flow_rate: 64, ..settings() }, clusters());
     stage.assured(source(1), 1);
-    for _ in 0..63 {
-        assert_eq!(stage.send_check(source(2), Check::of(A, 2)), Ok(shard_a()));
-        stage.gone(shard_a(), &[source(2)]);
+    let mut refused = 0;
+    for attempt in (0..=199).cycle().take(1_000) {
+        // From one address or from many, it is the same.
+        let from = source(if attempt % 2 == 0 { 2 } else { 4 + attempt });
+        match stage.send_check(from, Check::of(A, 2)) {
+            Ok(to) => assert_eq!(to, shard_a()),
+            Err(reason) => {
+                assert_eq!(reason, DropReason::SessionAddresses);
+                refused += 1;
+            }
+        }
+        stage.gone(shard_a(), &[from]);
     }
-    assert_eq!(stage.send_check(source(3), Check::of(B, 3)), Ok(shard_b()), "its check arrives");
-    assert_eq!(stage.send(source(3), DTLS), Err(DropReason::FlowUnknown), "and makes no flow");
-    assert_eq!(stage.send(source(1), RTP), Ok(shard_a()), "flows that are there go on");
+    assert_eq!(refused, 1_000 - 8);
+    assert_eq!(stage.send_check(source(3), Check::of(B, 3)), Ok(shard_b()));
+    assert_eq!(stage.send(source(3), DTLS), Ok(shard_b()), "there is budget left for others");
     let counters = stage.counters();
-    assert_eq!((counters.under_flood, counters.flows_gone), (1, 63));
+    assert_eq!((counters.under_flood, counters.flows_gone), (0, 8));
+    // Ten seconds later it has its eight addresses again, should it be alive after all.
+    stage.pass_ms(9_900);
+    stage.router.on_tick(stage.now, &mut |_, _| {});
+    assert_eq!(stage.send_check(source(2), Check::of(A, 2)), Err(DropReason::SessionAddresses));
+    stage.pass_ms(100);
+    stage.router.on_tick(stage.now, &mut |_, _| {});
+    assert_eq!(stage.send_check(source(2), Check::of(A, 2)), Ok(shard_a()));
 }
 
 /// Copies are authentic and the relay keeps no state by which to tell them from first ones.
@@ -45,33 +70,56 @@ fn copies_of_a_check_can_use_up_the_addresses_of_its_session_and_of_no_other() {
     assert_eq!(stage.send_check(source(9), Check::of(A, 1)), Ok(shard_a()));
 }
 
-/// Clients that check their path every six seconds and are sent nothing in between.
+/// Clients that check their path every six seconds and are sent nothing in between, while somebody
+/// with a call on another shard forges their address once a second.
 #[test]
-fn a_call_elsewhere_takes_a_route_that_is_silent_for_five_seconds_and_keeps_it() {
+fn a_call_elsewhere_takes_no_route_of_a_client_that_checks_its_path() {
+    let mut stage = Stage::default();
+    stage.assured(source(1), 1);
+    for second in 1..=60 {
+        stage.pass_ms(1_000);
+        assert_eq!(stage.send_check(source(1), Check::of(B, 2)), Ok(shard_b()));
+        stage.answer_check(shard_b(), source(1));
+        if second % 6 == 0 {
+            assert_eq!(stage.send_check(source(1), Check::of(A, 1)), Ok(shard_a()));
+            stage.answer_check(shard_a(), source(1));
+        }
+        assert_eq!(stage.send(source(1), RTP), Ok(shard_a()), "after {second} s");
+    }
+    assert_eq!(stage.counters().flows_repointed, 0);
+}
+
+/// The route of a client that was quiet for longer can be taken, and its next check takes it back, from
+/// however many sessions on however many shards the address is forged meanwhile.
+#[test]
+fn a_call_elsewhere_that_has_taken_a_silent_route_loses_it_to_the_clients_next_check() {
     let mut stage = Stage::default();
     stage.assured(source(1), 1);
     let spoof = |stage: &mut Stage| {
-        assert_eq!(stage.send_check(source(1), Check::of(B, 2)), Ok(shard_b()));
-        stage.answer_check(shard_b(), source(1));
+        for (route, session, shard) in
+            [(B, 2, shard_b()), (ANOTHER, 3, another()), (B, 4, shard_b())]
+        {
+            assert_eq!(stage.send_check(source(1), Check::of(route, session)), Ok(shard));
+            stage.answer_check(shard, source(1));
+        }
     };
-    for _ in 0..5 {
-        stage.pass_ms(1_000);
-        spoof(&mut stage);
-    }
-    assert_eq!(stage.send(source(1), RTP), Ok(shard_b()), "the victim is not heard");
-    // Its own checks arrive and are answered, and do not turn the flow while the other one speaks.
-    for _ in 0..10 {
-        stage.pass_ms(1_000);
-        spoof(&mut stage);
+    for round in 0..5 {
+        for _ in 0..8 {
+            stage.pass_ms(1_000);
+            spoof(&mut stage);
+        }
+        assert_ne!(stage.send(source(1), RTP), Ok(shard_a()), "the victim is not heard");
+        // What its shard sends of itself is no proof that its client is there.
+        stage.answer_rtp(shard_a(), source(1));
+        assert_ne!(stage.send(source(1), RTP), Ok(shard_a()));
         assert_eq!(stage.send_check(source(1), Check::of(A, 1)), Ok(shard_a()));
         assert!(matches!(stage.answer_check(shard_a(), source(1)), FrameVerdict::Deliver(..)));
-        assert_eq!(stage.send(source(1), RTP), Ok(shard_b()));
+        assert_eq!(stage.send(source(1), RTP), Ok(shard_a()), "round {round}");
+        // Who has lost it waits as long as anybody.
+        spoof(&mut stage);
+        assert_eq!(stage.send(source(1), RTP), Ok(shard_a()));
+        assert_eq!(stage.counters().flows_repointed, 2 * (round + 1));
     }
-    // It ends five seconds after the attack does.
-    stage.pass_ms(5_000);
-    assert_eq!(stage.send_check(source(1), Check::of(A, 1)), Ok(shard_a()));
-    stage.answer_check(shard_a(), source(1));
-    assert_eq!(stage.send(source(1), RTP), Ok(shard_a()));
 }
 
 /// A transceiver says where packets go. One that lies sends to whom it likes, one for one, from the

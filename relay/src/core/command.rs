@@ -225,6 +225,7 @@ impl Router {
             }
         }
         for peer in gone {
+            self.flows.release_all_of(*peer);
             self.legs.disconnect(*peer);
             self.peers.remove(*peer);
         }

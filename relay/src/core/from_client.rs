@@ -2,7 +2,7 @@
 
 use super::decide::{Action, Arrival, Target};
 use super::drop_reason::DropReason;
-use super::flow::{FlowSlot, FlowState, Session};
+use super::flow::{Claim, FlowSlot, FlowState, Session};
 use super::now::Now;
 use super::peers::PeerIndex;
 use super::router::{Freed, Router};
@@ -84,7 +84,8 @@ impl Router {
 
     /// The packet goes by its own hint. The flow stays where it is: whoever has a session of their
     /// own could send this from a victim's address. Only the answer of the other shard, after the
-    /// flow's own has long been silent, can turn it ([`Router::on_frame`]).
+    /// flow's own has long been silent, can turn it; or of the one that it was taken from
+    /// ([`Router::on_frame`]).
     fn route_beside(
         &mut self,
         slot: FlowSlot,
@@ -94,8 +95,16 @@ impl Router {
     ) -> Result<PeerIndex, DropReason> {
         let route = self.peer_of(target, now)?;
         let pending = Session { route, tag };
-        if self.flows.flow(slot).pending() != Some(pending) {
-            self.set_pending(slot, Some(pending), now);
+        let flow = self.flows.flow(slot);
+        let claim = match (flow.pending() == Some(pending), flow.claim()) {
+            (true, Claim::Asked | Claim::Returns) => None,
+            (true, Claim::Had) => Some(Claim::Returns),
+            // Nobody else's check makes who had the flow forgotten, while it is in use.
+            (false, Claim::Had | Claim::Returns) if !flow.is_route_silent(now.millis()) => None,
+            (false, _) => Some(Claim::Asked),
+        };
+        if let Some(claim) = claim {
+            self.set_pending(slot, Some((pending, claim)), now);
         }
         self.counters.routed_beside += 1;
         Ok(route)

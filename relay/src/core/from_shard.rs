@@ -2,13 +2,12 @@
 //!
 //! Delivering needs no state at all: a frame names its client and its listener. Flows only learn
 //! from it, in this order: the flow's own shard keeps it alive and assures it; a pending shard takes
-//! it over if the flow's own has been silent for long; an unknown client gets a flow.
+//! it over if the flow's own has been silent for long, or had it from that one; an unknown client gets a flow.
 
 use super::decide::Target;
 use super::drop_reason::DropReason;
-use super::flow::{FlowSlot, FlowState};
+use super::flow::{Claim, FlowSlot, FlowState};
 use super::health::Pong;
-use super::limits::ROUTE_SILENT_MS;
 use super::now::Now;
 use super::peers::PeerIndex;
 use super::router::{Freed, Router};
@@ -120,7 +119,7 @@ impl Router {
         for slot in (0..self.flows.slots()).map(FlowSlot) {
             let Some(flow) = self.flows.at(slot) else { continue };
             if flow.route() == index {
-                self.free(slot, Freed::Gone, now);
+                self.free(slot, Freed::Restarted, now);
             } else if flow.pending().is_some_and(|pending| pending.route == index) {
                 self.set_pending(slot, None, now);
             }
@@ -200,8 +199,13 @@ impl Router {
     fn hear_another(&mut self, peer: PeerIndex, slot: FlowSlot, now: Now) {
         let flow = self.flows.flow(slot);
         let before = flow.route();
-        let silent = flow.silent_ms(now.millis()).is_none_or(|silent| silent >= ROUTE_SILENT_MS);
-        let pending = flow.pending().filter(|pending| pending.route == peer && silent);
+        let claim = flow.claim();
+        let may = match claim {
+            Claim::Asked => flow.is_route_silent(now.millis()),
+            Claim::Had => false,
+            Claim::Returns => true,
+        };
+        let pending = flow.pending().filter(|pending| pending.route == peer && may);
         let pending = pending.filter(|&pending| {
             self.flows.session_addresses(pending) < self.settings.session_addresses_max
         });
@@ -209,9 +213,15 @@ impl Router {
             self.counters.delivered_beside += 1;
             return;
         };
-        // The pending peer's count of flows goes on as the route's.
+        // Whom the flow is taken from is remembered, but for one who took it and has to give it back.
+        let left =
+            flow.session().filter(|_| claim == Claim::Asked && flow.state() == FlowState::Assured);
+        // The pending peer's count of flows goes on as the route's, and the other way round.
         self.flows.repoint(slot, pending, now.millis());
-        self.peers.subtract_flow(before, now.monotonic_us);
+        match left {
+            Some(left) => self.flows.set_pending(slot, Some((left, Claim::Had))),
+            None => self.peers.subtract_flow(before, now.monotonic_us),
+        }
         self.counters.flows_repointed += 1;
         match self.flows.flow(slot).state() {
             FlowState::New => self.assure(slot, now),

@@ -24,7 +24,9 @@ pub const SESSION_ADDRESSES_DEFAULT: u8 = 8;
 /// Flows of one shard, for each worker, above which it teaches no more: some times what a shard holds.
 pub const FLOWS_PER_SHARD_DEFAULT: u32 = 16_384;
 /// How long the route of an assured flow must have been silent before another shard may take over.
-pub const ROUTE_SILENT_MS: u32 = 5_000;
+/// Longer than between two checks of a client that keeps to RFC 7675 (4 s to 6 s), whose answers are all
+/// that a silent model sends; and as long as a shard keeps an address for the call that was heard there.
+pub const ROUTE_SILENT_MS: u32 = 8_000;
 
 /// Shards that a worker can talk to.
 pub const PEERS_DEFAULT: u16 = 4_096;

@@ -7,7 +7,7 @@
 
 use super::clusters::Route;
 use super::decide::Target;
-use super::flow::{Flow, FlowSlot, FlowState, Session};
+use super::flow::{Claim, Flow, FlowSlot, FlowState, Session};
 use super::now::Now;
 use super::router::{Freed, Router};
 use std::cmp::Reverse;
@@ -27,6 +27,8 @@ pub struct FlowRecord {
     pub session: Option<SessionTag>,
     /// Which other session could take the flow over.
     pub pending: Option<(Route, SessionTag)>,
+    /// Whether that one had the flow before, so that its client's next check takes it back.
+    pub pending_had: bool,
     /// How long no packet came or went.
     pub idle_ms: u32,
     /// How long the shard has sent nothing; `None` if it never did.
@@ -138,7 +140,8 @@ impl Router {
             && let Ok(target) = self.resolve(route)
             && let Ok(route) = self.peer_of(target, now)
         {
-            self.set_pending(slot, Some(Session { route, tag }), now);
+            let claim = if record.pending_had { Claim::Had } else { Claim::Asked };
+            self.set_pending(slot, Some((Session { route, tag }, claim)), now);
         }
         Some(())
     }
@@ -160,6 +163,7 @@ impl Router {
             route: self.peers.peer(flow.route())?.route,
             session: flow.session().map(|session| session.tag),
             pending,
+            pending_had: flow.claim() != Claim::Asked,
             idle_ms: flow.idle_ms(now.millis()),
             silent_ms: flow.silent_ms(now.millis()),
         })

@@ -5,7 +5,7 @@ use super::counters::Counters;
 use super::decide::Target;
 use super::drop_reason::DropReason;
 use super::events::{EventQueue, FlowChange};
-use super::flow::{Flow, FlowSlot, FlowState, FlowTable, Session};
+use super::flow::{Claim, Flow, FlowSlot, FlowState, FlowTable, GivenBack, Session};
 use super::legs::{Departure, Legs, Random};
 use super::limits;
 use super::now::Now;
@@ -51,7 +51,10 @@ pub struct Router {
 pub(super) enum Freed {
     Expired,
     Evicted,
+    /// Its shard says that the client is gone.
     Gone,
+    /// Its shard was started anew.
+    Restarted,
     Forgotten,
 }
 
@@ -193,7 +196,13 @@ impl Router {
 
     /// Frees a flow, with all that follows from it.
     pub(super) fn free(&mut self, slot: FlowSlot, why: Freed, now: Now) {
-        let flow = self.flows.remove(slot);
+        let given_back = match why {
+            Freed::Gone => GivenBack::Later(now.millis()),
+            Freed::Expired | Freed::Evicted | Freed::Restarted | Freed::Forgotten => {
+                GivenBack::AtOnce
+            }
+        };
+        let flow = self.flows.remove(slot, given_back);
         self.peers.subtract_flow(flow.route(), now.monotonic_us);
         if let Some(pending) = flow.pending() {
             self.peers.subtract_flow(pending.route, now.monotonic_us);
@@ -203,7 +212,7 @@ impl Router {
             (Freed::Expired, FlowState::New) => counters.flows_expired_new += 1,
             (Freed::Expired, FlowState::Assured) => counters.flows_expired_assured += 1,
             (Freed::Evicted, _) => counters.flows_evicted += 1,
-            (Freed::Gone, _) => counters.flows_gone += 1,
+            (Freed::Gone | Freed::Restarted, _) => counters.flows_gone += 1,
             (Freed::Forgotten, _) => counters.flows_forgotten += 1,
         }
         if flow.state() == FlowState::Assured {
@@ -213,8 +222,13 @@ impl Router {
     }
 
     /// Remembers which other session has sent a verified check from a flow's address.
-    pub(super) fn set_pending(&mut self, slot: FlowSlot, pending: Option<Session>, now: Now) {
-        if let Some(pending) = pending {
+    pub(super) fn set_pending(
+        &mut self,
+        slot: FlowSlot,
+        pending: Option<(Session, Claim)>,
+        now: Now,
+    ) {
+        if let Some((pending, _)) = pending {
             self.peers.add_flow(pending.route);
         }
         if let Some(before) = self.flows.flow(slot).pending() {
@@ -254,6 +268,7 @@ impl Router {
     }
 
     pub(super) fn drop_peer(&mut self, peer: PeerIndex) {
+        // What is held for its sessions may stay: it was unused for as long as that lasts.
         self.legs.disconnect(peer);
         self.peers.remove(peer);
         self.counters.peers_dropped += 1;

@@ -31,6 +31,8 @@ const IPV6: u8 = 2;
 const SESSION: u8 = 4;
 const PENDING: u8 = 8;
 const HEARD: u8 = 16;
+/// A reader that does not know it takes the pending session for one that has asked.
+const PENDING_HAD: u8 = 32;
 
 /// Why bytes are no snapshot that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -98,7 +100,8 @@ fn put(bytes: &mut Vec<u8>, record: &FlowRecord) {
             | flag(!address.is_ipv4(), IPV6)
             | flag(record.session.is_some(), SESSION)
             | flag(record.pending.is_some(), PENDING)
-            | flag(record.silent_ms.is_some(), HEARD),
+            | flag(record.silent_ms.is_some(), HEARD)
+            | flag(record.pending_had, PENDING_HAD),
     );
     bytes.push(record.client.listener.0);
     bytes.extend(address.port().to_be_bytes());
@@ -141,6 +144,7 @@ fn record(from: &mut Reader<'_>) -> Option<FlowRecord> {
         route,
         session: has(SESSION).then_some(session),
         pending: has(PENDING).then_some(pending),
+        pending_had: has(PENDING_HAD),
         idle_ms,
         silent_ms: has(HEARD).then_some(silent_ms),
     })
@@ -197,7 +201,7 @@ mod tests {
     prop_compose! {
         fn flow()(
             (ip, port, listener) in any::<(IpAddr, u16, u8)>(),
-            assured: bool,
+            (assured, pending_had) in any::<(bool, bool)>(),
             route in route(),
             session in prop::option::of(tag()),
             pending in prop::option::of((route(), tag())),
@@ -208,7 +212,7 @@ mod tests {
             FlowRecord {
                 client: Client { address, listener, transport: Transport::Udp },
                 state: if assured { FlowState::Assured } else { FlowState::New },
-                route, session, pending, idle_ms, silent_ms,
+                route, session, pending, pending_had, idle_ms, silent_ms,
             }
         }
     }

@@ -13,6 +13,7 @@ impl Router {
     /// `send` gets the pings.
     pub fn on_tick(&mut self, now: Now, send: &mut impl FnMut(Address, &[u8])) {
         self.sweep(now);
+        self.flows.release(now.millis(), self.settings.new_flow_idle_ms);
         for _ in 0..PEERS_PER_TICK.min(self.peers.max()) {
             self.visit(PeerIndex(self.ping_at), now, send);
             self.ping_at += 1;

@@ -3,9 +3,17 @@
 
 use relay::core::testing::{A, B, Check, Integrity, shard_a, shard_b};
 use relay::core::{DropReason, FlowState, Route};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use wire::address::Address;
 use wire::demux::PacketClass;
+
+/// By what right the pending session may have the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Asked,
+    Had,
+    Returns,
+}
 
 /// One flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +22,7 @@ pub(crate) struct ModelFlow {
     pub(crate) route: Route,
     pub(crate) session: Option<u32>,
     pub(crate) pending: Option<(Route, u32)>,
+    pub(crate) claim: Claim,
     pub(crate) seen_ms: u64,
     pub(crate) heard_ms: u64,
     /// Order of birth.
@@ -38,16 +47,19 @@ pub(crate) struct Model {
     /// Whether B is in the configuration; A always is.
     pub(crate) has_b: bool,
     births: u64,
+    /// Addresses that were given back by a `gone` and still count: whose, and since when.
+    held: VecDeque<(Route, u32, u64)>,
 }
 
 const NEW_IDLE_MS: u64 = 10_000;
 const ASSURED_IDLE_MS: u64 = 60_000;
-const SILENT_MS: u64 = 5_000;
+const SILENT_MS: u64 = 8_000;
 
 impl Model {
     pub(crate) fn new(limits: Limits) -> Self {
         let flows = HashMap::new();
-        Self { flows, limits, now_ms: 0, draining: false, has_b: true, births: 0 }
+        let held = VecDeque::new();
+        Self { flows, limits, now_ms: 0, draining: false, has_b: true, births: 0, held }
     }
 
     fn is_stale(&self, flow: &ModelFlow) -> bool {
@@ -74,7 +86,8 @@ impl Model {
 
     fn addresses(&self, route: Route, session: u32) -> usize {
         let of = |flow: &&ModelFlow| flow.route == route && flow.session == Some(session);
-        self.flows.values().filter(of).count()
+        let held = self.held.iter().filter(|(at, of, _)| (*at, *of) == (route, session));
+        self.flows.values().filter(of).count() + held.count()
     }
 
     fn exists(&self, route: Route) -> bool {
@@ -126,7 +139,16 @@ impl Model {
                 if full {
                     return Err(DropReason::SessionAddresses);
                 }
-                self.flow(source).pending = Some((route, session));
+                let now_ms = self.now_ms;
+                let flow = self.flow(source);
+                let silent = flow.state == FlowState::New || now_ms - flow.heard_ms >= SILENT_MS;
+                let same = flow.pending == Some((route, session));
+                if same && flow.claim == Claim::Had {
+                    flow.claim = Claim::Returns;
+                } else if !same && (flow.claim == Claim::Asked || silent) {
+                    flow.pending = Some((route, session));
+                    flow.claim = Claim::Asked;
+                }
                 Ok(route)
             }
             None => {
@@ -163,6 +185,7 @@ impl Model {
             route,
             session: Some(session),
             pending: None,
+            claim: Claim::Asked,
             seen_ms: self.now_ms,
             heard_ms: self.now_ms,
             born: self.births,
@@ -191,6 +214,7 @@ impl Model {
                     route,
                     session: None,
                     pending: None,
+                    claim: Claim::Asked,
                     seen_ms,
                     heard_ms,
                     born: 0,
@@ -203,13 +227,22 @@ impl Model {
             let silent = flow.state == FlowState::New || now_ms - flow.heard_ms >= SILENT_MS;
             let Some((pending, session)) = flow.pending else { return true };
             let addresses = self.addresses(pending, session);
-            if pending != route || !silent || addresses >= self.limits.addresses_max {
+            let may = match flow.claim {
+                Claim::Asked => silent,
+                Claim::Had => false,
+                Claim::Returns => true,
+            };
+            if pending != route || !may || addresses >= self.limits.addresses_max {
                 return true;
             }
+            let assured = flow.state == FlowState::Assured;
+            let left = flow.session.filter(|_| assured && flow.claim == Claim::Asked);
+            let from = flow.route;
             let flow = self.flow(to);
             flow.route = pending;
             flow.session = Some(session);
-            flow.pending = None;
+            flow.pending = left.map(|session| (from, session));
+            flow.claim = if left.is_some() { Claim::Had } else { Claim::Asked };
         }
         let flow = self.flow(to);
         flow.seen_ms = now_ms;
@@ -227,14 +260,24 @@ impl Model {
         }
         let Some(flow) = self.flows.get_mut(&source) else { return };
         if flow.route == route {
+            if let Some(session) = flow.session {
+                if self.held.len() == self.limits.new_max {
+                    self.held.pop_front();
+                }
+                self.held.push_back((route, session, self.now_ms));
+            }
             self.flows.remove(&source);
         } else if flow.pending.is_some_and(|(pending, _)| pending == route) {
             flow.pending = None;
+            flow.claim = Claim::Asked;
         }
     }
 
     /// Time is up for some.
     pub(crate) fn tick(&mut self) {
+        while self.held.front().is_some_and(|(.., since)| self.now_ms - since >= NEW_IDLE_MS) {
+            self.held.pop_front();
+        }
         let stale: Vec<_> =
             self.flows.keys().copied().filter(|a| self.live(*a).is_none()).collect();
         for address in stale {
@@ -246,9 +289,13 @@ impl Model {
     pub(crate) fn configure(&mut self, has_b: bool) {
         self.has_b = has_b;
         if !has_b {
+            self.held.retain(|(route, ..)| *route == A);
             self.flows.retain(|_, flow| Self::is_at(shard_a(), flow.route));
             for flow in self.flows.values_mut() {
                 flow.pending = flow.pending.filter(|(route, _)| *route == A);
+                if flow.pending.is_none() {
+                    flow.claim = Claim::Asked;
+                }
             }
         }
     }

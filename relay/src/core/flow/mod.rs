@@ -6,19 +6,21 @@
 //!   slots   | new flows: small, first in, first evicted | assured flows: never evicted |
 //!           0                                        new_max                new_max + assured_max
 //!
-//!   Sessions: (route, session tag) ──► how many slots
+//!   Sessions: (route, session tag) ──► how many slots, and how many are held for it (see `held`)
 //! ```
 //!
 //! A flow begins in the small slab and moves to the large one when its shard answers. So a flood
 //! of new flows, however it comes about, only ever pushes out other new flows.
 
+mod held;
 mod new_slots;
 mod sessions;
 mod table;
 
 pub(super) use sessions::Session;
-pub(super) use table::{FlowSlot, FlowTable};
+pub(super) use table::{FlowSlot, FlowTable, GivenBack};
 
+use super::limits::ROUTE_SILENT_MS;
 use super::now::Millis;
 use super::peers::PeerIndex;
 use std::net::Ipv4Addr;
@@ -49,6 +51,7 @@ pub(super) struct Flow {
     /// When the route last sent something to this client. Means nothing while the flow is new.
     route_heard: Millis,
     session: u32,
+    /// Above the tag's 24 bits: its claim.
     pending_session: u32,
 }
 
@@ -62,8 +65,23 @@ enum SlotState {
     Assured,
 }
 
+/// By what right another session than a flow's own may take it over, once its shard sends something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Claim {
+    /// It has sent a verified check from this address: it may when the flow's own shard is silent.
+    Asked,
+    /// The flow was its own, and was taken over while its shard was silent: it is remembered.
+    Had,
+    /// That, and it has sent a verified check since: it may at once. Else whoever has a session of
+    /// their own could forge a quiet client's address, and keep the flow for as long as they like.
+    Returns,
+}
+
 /// Stands for "no session known" (tags have 24 bits) and "no pending route".
 const NO_SESSION: u32 = u32::MAX;
+const TAG_BITS: u32 = 24;
+const TAG_MASK: u32 = (1 << TAG_BITS) - 1;
 
 impl Flow {
     fn free() -> Self {
@@ -107,6 +125,15 @@ impl Flow {
         session(self.pending_route, self.pending_session)
     }
 
+    /// Its claim. Of none: the least.
+    pub(super) const fn claim(&self) -> Claim {
+        match (self.pending_session, self.pending_session >> TAG_BITS) {
+            (NO_SESSION, _) | (_, 0) => Claim::Asked,
+            (_, 1) => Claim::Had,
+            (_, _) => Claim::Returns,
+        }
+    }
+
     /// How long nothing came or went.
     pub(super) const fn idle_ms(&self, now: Millis) -> u32 {
         now.since(self.last_seen)
@@ -119,8 +146,13 @@ impl Flow {
             SlotState::New | SlotState::Free => None,
         }
     }
+
+    /// Whether another shard may take over: this one has not been heard for long, or never.
+    pub(super) fn is_route_silent(&self, now: Millis) -> bool {
+        self.silent_ms(now).is_none_or(|silent| silent >= ROUTE_SILENT_MS)
+    }
 }
 
 fn session(route: PeerIndex, tag: u32) -> Option<Session> {
-    (tag != NO_SESSION).then(|| Session { route, tag: SessionTag::new(tag) })
+    (tag != NO_SESSION).then(|| Session { route, tag: SessionTag::new(tag & TAG_MASK) })
 }

@@ -1,11 +1,13 @@
 //! The flow table: fixed memory, one lookup per packet.
 //!
 //! Bytes per flow, of which the compiler and a test hold us to 64: the flow 40, its buckets in the
-//! index 4/3 · 8, its bucket in the sessions 4/3 · 8; together 61.3.
+//! index 4/3 · 8, its bucket in the sessions 4/3 · 8; together 61.3. What is held for sessions takes
+//! another 1.3, spread over all.
 
+use super::held::Held;
 use super::new_slots::NewSlots;
 use super::sessions::{Session, Sessions};
-use super::{Flow, NO_SESSION, SlotState};
+use super::{Claim, Flow, NO_SESSION, SlotState, TAG_BITS};
 use crate::core::keyed_hash::KeyedHash;
 use crate::core::now::Millis;
 use crate::core::peers::PeerIndex;
@@ -17,6 +19,15 @@ use wire::hint::SessionTag;
 /// Which slot a flow is in. Good until the flow is freed or becomes assured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::core) struct FlowSlot(pub(in crate::core) u32);
+
+/// When a session that loses an address may have another one in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::core) enum GivenBack {
+    /// Now.
+    AtOnce,
+    /// When it has been held for a while: see [`FlowTable::release`].
+    Later(Millis),
+}
 
 const NO_SLOT: u32 = u32::MAX;
 
@@ -31,6 +42,7 @@ pub(in crate::core) struct FlowTable {
     index: SlotIndex,
     hash: KeyedHash,
     sessions: Sessions,
+    held: Held,
 }
 
 impl FlowTable {
@@ -39,7 +51,8 @@ impl FlowTable {
         let slots = assured_max as usize + new_max as usize;
         slots * size_of::<Flow>()
             + SlotIndex::bytes_for(slots)
-            + Sessions::bytes_for(slots)
+            + Sessions::bytes_for(slots + new_max as usize)
+            + Held::bytes_for(new_max as usize)
             + NewSlots::bytes_for(new_max as usize)
     }
 
@@ -62,7 +75,8 @@ impl FlowTable {
             assured: 0,
             index: SlotIndex::new(slots),
             hash: KeyedHash::new(random),
-            sessions: Sessions::new(slots, KeyedHash::new(random)),
+            sessions: Sessions::new(slots + new_max as usize, KeyedHash::new(random)),
+            held: Held::new(new_max as usize),
         }
     }
 
@@ -180,11 +194,17 @@ impl FlowTable {
     }
 
     /// Frees a flow, and says what it was.
-    pub(in crate::core) fn remove(&mut self, slot: FlowSlot) -> Flow {
+    pub(in crate::core) fn remove(&mut self, slot: FlowSlot, given_back: GivenBack) -> Flow {
         let flow = std::mem::replace(&mut self.flows[slot.0 as usize], Flow::free());
         debug_assert_ne!(flow.state, SlotState::Free, "a flow is freed once");
         if let Some(session) = flow.session() {
-            self.sessions.subtract(session);
+            let subtract = match given_back {
+                GivenBack::AtOnce => Some(session),
+                GivenBack::Later(now) => self.held.hold(session, now),
+            };
+            if let Some(session) = subtract {
+                self.sessions.subtract(session);
+            }
         }
         self.index.remove(self.hash.of_address(&flow.address, flow.listener.0), slot.0);
         if slot.0 < self.new_max {
@@ -195,6 +215,20 @@ impl FlowTable {
             self.assured -= 1;
         }
         flow
+    }
+
+    /// Gives sessions back what has been held of them for so long.
+    pub(in crate::core) fn release(&mut self, now: Millis, held_ms: u32) {
+        while let Some(session) = self.held.next_due(now, held_ms) {
+            self.sessions.subtract(session);
+        }
+    }
+
+    /// The same of all sessions of a peer, which is about to be none: its place may be another's.
+    pub(in crate::core) fn release_all_of(&mut self, route: PeerIndex) {
+        while let Some(session) = self.held.next_of(route) {
+            self.sessions.subtract(session);
+        }
     }
 
     /// A packet came or went.
@@ -240,12 +274,12 @@ impl FlowTable {
     }
 
     /// Remembers, or forgets, which other session has sent a verified check from this address.
-    pub(in crate::core) fn set_pending(&mut self, slot: FlowSlot, pending: Option<Session>) {
+    pub(in crate::core) fn set_pending(&mut self, slot: FlowSlot, to: Option<(Session, Claim)>) {
         let flow = &mut self.flows[slot.0 as usize];
-        match pending {
-            Some(Session { route, tag }) => {
+        match to {
+            Some((Session { route, tag }, claim)) => {
                 flow.pending_route = route;
-                flow.pending_session = tag.value();
+                flow.pending_session = (claim as u32) << TAG_BITS | tag.value();
             }
             None => flow.pending_session = NO_SESSION,
         }
@@ -282,7 +316,7 @@ impl FlowTable {
         }
         assert_eq!(self.index.len(), (new + assured) as usize);
         assert_eq!((self.new_slots.taken(), self.assured), (new, assured));
-        assert_eq!(self.sessions.total(), with_session);
+        assert_eq!(self.sessions.total(), with_session + self.held.len());
         let (free, taken) = self.new_slots.walk();
         assert_eq!((free.len() + taken.len(), taken.len()), (self.new_max as usize, new as usize));
         let mut free = 0;
@@ -363,7 +397,7 @@ mod tests {
         insert_new(&mut table, 2).unwrap();
         assert_eq!(insert_new(&mut table, 3), None);
         assert_eq!(table.must_evict(), Some(first));
-        table.remove(first);
+        table.remove(first, GivenBack::AtOnce);
         assert!(insert_new(&mut table, 3).is_some());
         assert_eq!(table.session_addresses(session(7)), 2);
         table.check();
@@ -377,13 +411,50 @@ mod tests {
         table.adopt(slot, SessionTag::new(7));
         assert_eq!(table.session_addresses(session(7)), 1);
         let other = Session { route: PeerIndex(2), tag: SessionTag::new(7) };
-        table.set_pending(slot, Some(other));
+        table.set_pending(slot, Some((other, Claim::Asked)));
         assert_eq!(table.session_addresses(other), 0, "pending is no address of it yet");
         table.repoint(slot, other, NOW);
         assert_eq!((table.session_addresses(session(7)), table.session_addresses(other)), (0, 1));
         assert_eq!(table.flow(slot).pending(), None);
-        table.remove(slot);
+        table.remove(slot, GivenBack::AtOnce);
         assert_eq!(table.session_addresses(other), 0);
         table.check();
+    }
+
+    #[test]
+    fn what_is_given_back_later_counts_until_then() {
+        let mut table = table(1, 2);
+        for port in 1..=3 {
+            let slot = insert_new(&mut table, port).unwrap();
+            table.remove(slot, GivenBack::Later(NOW));
+            table.check();
+        }
+        assert_eq!(table.session_addresses(session(7)), 2, "as many as there is room for");
+        table.release(Millis(NOW.0 + 99), 100);
+        assert_eq!(table.session_addresses(session(7)), 2);
+        table.release(Millis(NOW.0 + 100), 100);
+        assert_eq!(table.session_addresses(session(7)), 0);
+        let slot = insert_new(&mut table, 1).unwrap();
+        table.remove(slot, GivenBack::Later(NOW));
+        table.release_all_of(PeerIndex(2));
+        assert_eq!(table.session_addresses(session(7)), 1, "another one's");
+        table.release_all_of(session(7).route);
+        assert_eq!(table.session_addresses(session(7)), 0);
+        table.check();
+    }
+
+    #[test]
+    fn claims_come_out_as_they_went_in_and_leave_the_session_alone() {
+        let mut table = table(1, 1);
+        let slot = insert_new(&mut table, 1).unwrap();
+        assert_eq!(table.flow(slot).claim(), Claim::Asked, "of none");
+        let other = Session { route: PeerIndex(2), tag: SessionTag::new(0xff_ffff) };
+        for claim in [Claim::Asked, Claim::Had, Claim::Returns] {
+            table.set_pending(slot, Some((other, claim)));
+            assert_eq!(
+                (table.flow(slot).pending(), table.flow(slot).claim()),
+                (Some(other), claim)
+            );
+        }
     }
 }
