@@ -15,6 +15,7 @@ mod next_hop;
 mod ring;
 mod source;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -98,18 +99,22 @@ pub struct Egress {
     refreshed_us: Vec<u64>,
     /// Of each device of `hops`.
     rings: Vec<Option<Ring>>,
+    /// Whether sockets have GSO for runs.
+    gso: bool,
     counters: Counters,
 }
 
 impl Egress {
-    /// With nowhere to go yet. `sources` are the links' bound addresses, in their order.
-    pub fn new(sources: &[SocketAddr]) -> Egress {
+    /// With nowhere to go yet. `sources` are the links' bound addresses, in their order; `gso` says
+    /// whether their sockets may send several datagrams at once.
+    pub fn new(sources: &[SocketAddr], gso: bool) -> Egress {
         let source = |address: &SocketAddr| (!address.ip().is_unspecified()).then_some(*address);
         Egress {
             sources: sources.iter().map(source).collect(),
             hops: Arc::default(),
             refreshed_us: Vec::new(),
             rings: Vec::new(),
+            gso,
             counters: Counters::default(),
         }
     }
@@ -128,25 +133,9 @@ impl Egress {
             })
             .collect();
         // A next hop that stays keeps its time.
-        let key = |hops: &NextHops, hop: &Hop| (hops.devices()[hop.device].index, hop.clone());
-        let known: std::collections::HashMap<_, _> = self
-            .hops
-            .hops()
-            .iter()
-            .zip(&self.refreshed_us)
-            .map(|(hop, at_us)| {
-                let (device, hop) = key(&self.hops, hop);
-                ((device, hop.address, hop.mac), *at_us)
-            })
-            .collect();
-        self.refreshed_us = hops
-            .hops()
-            .iter()
-            .map(|hop| {
-                let (device, hop) = key(&hops, hop);
-                known.get(&(device, hop.address, hop.mac)).copied().unwrap_or(0)
-            })
-            .collect();
+        let times: HashMap<_, _> = self.hops.identities().zip(&self.refreshed_us).collect();
+        let time = |hop| times.get(&hop).map_or(0, |at_us| **at_us);
+        self.refreshed_us = hops.identities().map(time).collect();
         self.hops = hops;
     }
 
@@ -207,9 +196,14 @@ impl Egress {
         if ring.push(write) { Ok(()) } else { Err(Refusal::RingFull) }
     }
 
-    /// Counts datagrams that the caller has given to the socket because they are a run.
-    pub fn count_run(&mut self, datagrams: u64) {
-        self.counters.run += datagrams;
+    /// Whether several datagrams of one size to one client are better left to the socket.
+    pub fn spares_runs(&self) -> bool {
+        self.gso
+    }
+
+    /// Counts a datagram that was left to the socket as one of those.
+    pub fn count_run(&mut self) {
+        self.counters.run += 1;
     }
 
     /// Hands all that was queued to the devices. Never blocks.

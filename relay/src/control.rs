@@ -6,6 +6,7 @@ mod cache;
 pub mod config;
 mod convert;
 pub mod decode;
+pub mod direct;
 mod directory;
 pub mod fleet;
 pub mod metrics;

@@ -89,6 +89,7 @@ impl Stage {
             listeners: 1,
             room: Room::for_arrival(2048),
             coalesce_us_max: 100,
+            direct: None,
             orders,
             slot: Arc::clone(&slot),
             reports: Reports::new(Arc::default()),

@@ -76,7 +76,7 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 /// A device, of the body of RTM_NEWLINK.
 pub(crate) fn link(body: &[u8]) -> Option<Link> {
     #[allow(clippy::cast_sign_loss)] // Flags.
-    const WANTED: u32 = (libc::IFF_UP | libc::IFF_RUNNING) as u32;
+    const WANTED: u32 = (libc::IFF_UP | libc::IFF_LOWER_UP) as u32;
     #[allow(clippy::cast_sign_loss)]
     const UNWANTED: u32 = (libc::IFF_LOOPBACK | libc::IFF_POINTOPOINT | libc::IFF_NOARP) as u32;
     let hardware = u16_at(body, 2)?;
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn which_devices_are_ethernet() {
-        let up = libc::IFF_UP | libc::IFF_RUNNING;
+        let up = libc::IFF_UP | libc::IFF_LOWER_UP;
         let mac = attribute(libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]);
         let kind = |name: &[u8]| attribute(libc::IFLA_LINKINFO, &attribute(1, name));
         let table = [

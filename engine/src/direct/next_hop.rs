@@ -150,6 +150,11 @@ impl NextHops {
         &self.hops
     }
 
+    /// What makes each of them the same in another table.
+    pub(crate) fn identities(&self) -> impl Iterator<Item = (u32, IpAddr, Mac)> {
+        self.hops.iter().map(|hop| (self.devices[hop.device].index, hop.address, hop.mac))
+    }
+
     /// The devices that they are behind.
     pub fn devices(&self) -> &[Device] {
         &self.devices

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use service::config::{Changes, Cpus, Key, Problems, Schema, Threads};
 
 pub use cluster::{Cluster, Resolution, Resolve, Transceiver};
-pub use sections::{Admin, Buffers, Flows, Http, Redis, Tunnel};
+pub use sections::{Admin, Buffers, Direct, DirectEgress, Flows, Http, Redis, Tunnel};
 pub use service::config::sections::{Drain, Log};
 
 /// How many threads do the work.
@@ -48,6 +48,8 @@ pub struct Config {
     pub coalesce_us_max: u32,
     /// Whether equal packets to one client leave as one send.
     pub gso: bool,
+    /// The way to clients past their sockets.
+    pub direct: Direct,
     /// The leg to the transceivers.
     pub tunnel: Tunnel,
     /// The flow tables.
@@ -95,6 +97,7 @@ impl Default for Config {
             keys: PathBuf::from("/etc/ringway/keys.toml"),
             coalesce_us_max: 100,
             gso: true,
+            direct: Direct::default(),
             tunnel: Tunnel::default(),
             flows: Flows::default(),
             buffers: Buffers::default(),
@@ -136,6 +139,8 @@ impl Schema for Config {
         Key::live("keys"),
         Key::live("coalesce_us_max"),
         Key::restart("gso"),
+        // Rings are opened before privileges are dropped, where they are.
+        Key::restart("direct.egress"),
         // Transceivers answer to the tunnel port that a packet came from.
         Key::restart("tunnel.address"),
         Key::restart("tunnel.port_base"),

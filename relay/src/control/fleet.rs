@@ -88,6 +88,11 @@ impl Fleet {
         self.desks.get(worker).is_some_and(|desk| desk.recall(recalled))
     }
 
+    /// Gives one worker an order. False if it has too much to do to take it.
+    pub(super) fn order(&self, worker: usize, order: Order) -> bool {
+        self.desks.get(worker).is_some_and(|desk| desk.give(order).is_ok())
+    }
+
     /// Asks one worker's router.
     pub async fn ask(&self, worker: usize, command: Command) -> Result<Reply, FleetError> {
         let reply = self.put(worker, command)?;

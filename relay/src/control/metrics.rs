@@ -12,11 +12,13 @@ mod registry;
 pub use declare::all;
 
 use super::cache::CacheCounters;
+use super::direct::DirectState;
 use super::names::Names;
 use super::peers::{self, Peer};
 use super::recall::RecallCounters;
 use super::relay::Relay;
 use crate::worker::{Histogram, Numbers};
+use engine::direct;
 use registry::{Registry, Whole};
 use service::build::Build;
 use service::metrics::{Row, Text, ratio, scaled};
@@ -57,6 +59,7 @@ impl Metrics {
             peers: &samples.peers,
             recall: self.relay.recall_counters(),
             cache: self.relay.cache_counters(),
+            direct: &self.relay.direct(),
             generation: self.relay.generation(),
             uptime: self.relay.uptime(),
             now_us: engine::clock::monotonic_ns() / 1_000,
@@ -127,6 +130,7 @@ struct Scrape<'a> {
     peers: &'a [Peer],
     recall: &'a RecallCounters,
     cache: &'a CacheCounters,
+    direct: &'a DirectState,
     generation: u64,
     uptime: Duration,
     now_us: u64,
@@ -159,6 +163,7 @@ impl Exposition {
         write_histograms(&mut text, scrape.numbers);
         write_peers(&mut text, scrape.peers);
         write_recall(&mut text, scrape.recall, scrape.cache);
+        write_direct(&mut text, scrape.numbers, scrape.direct);
         text.finish()
     }
 }
@@ -226,6 +231,35 @@ fn write_recall(text: &mut Text, recall: &RecallCounters, cache: &CacheCounters)
     }
     text.family(&declare::CACHE_CONNECTIONS);
     text.sample(declare::CACHE_CONNECTIONS.name, &[], cache.connections());
+}
+
+fn write_direct(text: &mut Text, workers: &[Numbers], state: &DirectState) {
+    let rows = direct::Counters::ROWS;
+    let by_socket = direct::Counters::BY_SOCKET;
+    let mut family = |row: &Row, places: std::ops::Range<usize>| {
+        text.family(row);
+        for (worker, numbers) in workers.iter().enumerate() {
+            let worker = worker.to_string();
+            for place in places.clone() {
+                let mut labels = vec![("worker", &worker[..])];
+                if places.len() > 1 {
+                    labels.push(("reason", rows[place].0));
+                }
+                text.sample(row.name, &labels, numbers.direct[place]);
+            }
+        }
+    };
+    family(&declare::DIRECT_PACKETS, 0..by_socket.start);
+    family(&declare::DIRECT_BY_SOCKET, by_socket.clone());
+    family(&declare::DIRECT_KICK_FAILURES, by_socket.end..rows.len());
+    text.family(&declare::DIRECT_RINGS);
+    for (worker, numbers) in workers.iter().enumerate() {
+        let labels = [("worker", &worker.to_string()[..])];
+        text.sample(declare::DIRECT_RINGS.name, &labels, numbers.own.direct_rings);
+    }
+    text.family(&declare::DIRECT);
+    let labels = [("state", &state.state[..]), ("reason", &state.reason[..])];
+    text.sample(declare::DIRECT.name, &labels, 1);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::cache::CacheCounters;
 use super::config::{Config, diff};
 use super::convert;
+use super::direct::{Direct, DirectState};
 use super::fleet::{Fleet, FleetError};
 use super::recall::RecallCounters;
 use super::start::EngineChoice;
@@ -26,6 +27,7 @@ struct Current {
 pub struct Relay {
     fleet: Fleet,
     engine: EngineChoice,
+    direct: Direct,
     sources: Sources,
     log: Log,
     started: Instant,
@@ -48,6 +50,7 @@ pub struct Relay {
 pub(super) struct Parts {
     pub(super) fleet: Fleet,
     pub(super) engine: EngineChoice,
+    pub(super) direct: Direct,
     pub(super) sockets: Vec<OwnedFd>,
     pub(super) sources: Sources,
     pub(super) log: Log,
@@ -58,10 +61,12 @@ pub(super) struct Parts {
 
 impl Relay {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { fleet, engine, sockets, sources, log, config, keyring, draining } = parts;
+        let Parts { fleet, engine, direct, sockets, sources, log, config, keyring, draining } =
+            parts;
         Self {
             fleet,
             engine,
+            direct,
             sources,
             log,
             sockets,
@@ -111,6 +116,11 @@ impl Relay {
     /// How datagrams are moved.
     pub fn engine(&self) -> &EngineChoice {
         &self.engine
+    }
+
+    /// How direct egress is.
+    pub fn direct(&self) -> DirectState {
+        self.direct.state()
     }
 
     /// Stops taking new flows, or takes them again.

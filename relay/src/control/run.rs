@@ -75,10 +75,13 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
             info!(flows, refused, "took over from the process before");
         }
         started.sockets.push(pages.listener()?);
-        let Started { fleet, threads, engine, sockets, ended } = started;
-        let relay =
-            Relay::new(Parts { fleet, engine, sockets, sources, log, config, keyring, draining });
-        let relay = Arc::new(relay);
+        let Started { fleet, threads, engine, direct, keeper, sockets, ended } = started;
+        let parts =
+            Parts { fleet, engine, direct, sockets, sources, log, config, keyring, draining };
+        let relay = Arc::new(Relay::new(parts));
+        if let Some(keeper) = keeper {
+            keeper.start(&relay);
+        }
         find_missed_flows(&relay, redis, restored.taken > 0);
         let metrics = Arc::new(Metrics::new(&relay));
         let shown = Arc::new(RelayPages::new(Arc::clone(&relay), metrics));

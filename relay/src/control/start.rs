@@ -5,10 +5,12 @@
 
 use super::config::Config;
 use super::convert;
+use super::direct::{self, Direct, Keeper};
 use super::fleet::{Fleet, Member};
 use crate::core::{Clusters, Command, FlowRecord, Now, Random, Restored, Router};
 use crate::worker::{Orders, Parts, Reports, Room, Slot, Worker};
 use anyhow::{Context as _, Result};
+use engine::direct::Egress;
 use engine::sockets::{self, BoundSocket, SocketSettings};
 use engine::{Engine, EngineKind, LinkSettings, LinkSocket, OutboxSettings, affinity};
 use service::exit::AbortOnPanic;
@@ -41,6 +43,8 @@ pub(super) struct Started {
     pub(super) fleet: Fleet,
     pub(super) threads: Vec<JoinHandle<io::Result<()>>>,
     pub(super) engine: EngineChoice,
+    pub(super) direct: Direct,
+    pub(super) keeper: Option<Keeper>,
     /// All sockets once more: of each worker its listeners' in their order, then its tunnel's.
     pub(super) sockets: Vec<OwnedFd>,
     /// Tells of workers that have ended.
@@ -53,6 +57,7 @@ pub(super) struct Prepared {
     cpus: Vec<usize>,
     ready: Vec<(Box<dyn Engine>, Router)>,
     engine: EngineChoice,
+    direct: direct::Prepared,
     sockets: Vec<OwnedFd>,
 }
 
@@ -77,6 +82,7 @@ pub(super) fn prepare(
     let choice = kind(config).resolve().context("Failed to use the engine that is configured")?;
     info!(reason = %choice.reason, workers, "the engine is chosen");
 
+    let direct = direct::prepare(config, workers, inherited.is_some())?;
     let links = match inherited {
         Some(sockets) => adopt_all(config, sockets)?,
         None => bind_all(config, workers, &cpus)?,
@@ -101,7 +107,7 @@ pub(super) fn prepare(
     }
     let name = ready.first().map_or("none", |(engine, _)| engine.name());
     let engine = EngineChoice { name, reason: choice.reason };
-    Ok(Prepared { config: Arc::clone(config), cpus, ready, engine, sockets })
+    Ok(Prepared { config: Arc::clone(config), cpus, ready, engine, direct, sockets })
 }
 
 impl Prepared {
@@ -132,16 +138,19 @@ impl Prepared {
 
     /// Starts all workers.
     pub(super) fn start(self) -> Result<Started> {
-        let Self { config, cpus, ready, engine, sockets } = self;
+        let Self { config, cpus, ready, engine, direct, sockets } = self;
+        let direct::Prepared { direct, egresses, keeper } = direct;
+        let mut egresses = egresses.into_iter();
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let told = Arc::new(Notify::new());
         let mut members = Vec::with_capacity(ready.len());
         for (worker, (engine, router)) in ready.into_iter().enumerate() {
             let cpu = cpus[worker % cpus.len()];
-            members.push(spawn(&config, worker, cpu, engine, router, &told, ended_tx.clone())?);
+            let thread = Thread { worker, cpu, engine, router, direct: egresses.next() };
+            members.push(spawn(&config, thread, &told, ended_tx.clone())?);
         }
         let (fleet, threads) = Fleet::new(members, told);
-        Ok(Started { fleet, threads, engine, sockets, ended })
+        Ok(Started { fleet, threads, engine, direct, keeper, sockets, ended })
     }
 }
 
@@ -289,15 +298,22 @@ fn random() -> Random {
     Box::new(|bytes| getrandom::fill(bytes).expect("the kernel's random source works"))
 }
 
-fn spawn(
-    config: &Config,
+/// What is one worker's alone.
+struct Thread {
     worker: usize,
     cpu: usize,
     engine: Box<dyn Engine>,
     router: Router,
+    direct: Option<Egress>,
+}
+
+fn spawn(
+    config: &Config,
+    thread: Thread,
     told: &Arc<Notify>,
     ended: mpsc::UnboundedSender<usize>,
 ) -> Result<Member> {
+    let Thread { worker, cpu, engine, router, direct } = thread;
     let orders = Orders::new();
     let desk = orders.desk(engine.waker());
     let slot = Arc::new(Slot::new());
@@ -308,6 +324,7 @@ fn spawn(
         listeners: u8::try_from(config.listen.len()).context("too many listeners")?,
         room: room(config),
         coalesce_us_max: config.coalesce_us_max,
+        direct,
         orders,
         slot: Arc::clone(&slot),
         reports: reports.clone(),

@@ -30,11 +30,16 @@ fn head(status: &Status) -> String {
         Some(_) => engine_reason.clone(),
         None => format!("{engine}: {engine_reason}"),
     };
+    let direct = match (&status.direct.state[..], &status.direct.reason) {
+        ("off", _) => String::new(),
+        (state, reason) => format!("direct egress {state}: {reason}\n"),
+    };
     let state = if status.draining { "DRAINING: takes no new flows" } else { "taking new flows" };
     format!(
         "ringway-relay {version}, kernel {kernel}, up {}\n\
          {state}, configuration {generation}\n\
-         engine {engine}\n",
+         engine {engine}\n\
+         {direct}",
         span(status.uptime_seconds),
     )
 }
@@ -192,6 +197,7 @@ pub(super) fn peers_table<'a>(peers: impl Iterator<Item = &'a Peer>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay::control::direct::DirectState;
     use relay::control::names::NamedRoute;
 
     fn worker(worker: usize) -> WorkerStatus {
@@ -235,6 +241,7 @@ mod tests {
             uptime_seconds: 11_520,
             engine: "uring".into(),
             engine_reason: "uring, as configured".into(),
+            direct: DirectState { state: "off".into(), reason: "as configured".into() },
             generation: 2,
             draining: false,
             workers: vec![worker(0), worker(1)],
@@ -284,7 +291,9 @@ voice/10.0.0.2/0  10.0.0.2:3600  up        0.24 ms      2/2     10
             total: 90_000,
         }];
         status.peers = vec![peer(0, Some(true)), peer(1, None), peer(2, Some(false))];
+        status.direct = DirectState { state: "unavailable".into(), reason: "no CAP".into() };
         let text = render(&status);
+        assert!(text.contains("\ndirect egress unavailable: no CAP\n"), "{text}");
         let expected = "
 ! worker 0 has not ticked for 7.0 s: it is stuck
 ! worker 0: the kernel dropped 12 datagrams at a full tunnel socket since the start

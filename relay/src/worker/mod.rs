@@ -26,6 +26,7 @@ pub use turn::Room;
 use crate::core::limits::TICK_INTERVAL_US;
 use crate::core::{Command, Now, Router};
 use coalesce::Coalescer;
+use engine::direct::Egress;
 use engine::{Engine, Link, Wait, clock, heap};
 use std::io;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub room: Room,
     /// The longest a busy worker may wait for a fuller batch.
     pub coalesce_us_max: u32,
+    /// The way to clients past their sockets, if there is to be one.
+    pub direct: Option<Egress>,
     /// Where orders come from.
     pub orders: Orders,
     /// Where numbers go.
@@ -82,11 +85,11 @@ pub struct Worker {
 impl Worker {
     /// Takes the parts. To be called on the worker's thread.
     pub fn new(parts: Parts) -> Self {
-        let Parts { mut engine, router, listeners, room, coalesce_us_max, orders, slot, reports } =
-            parts;
+        let Parts { mut engine, router, listeners, room, coalesce_us_max, direct, .. } = parts;
+        let (orders, slot, reports) = (parts.orders, parts.slot, parts.reports);
         let started_ns = engine.now_ns();
         let tunnel = Link(listeners);
-        let turn = Turn::new(tunnel, room);
+        let turn = Turn::new(tunnel, room, direct);
         assert!(turn.has_room(engine.halves().1), "an empty outbox is too small for one arrival");
         Self {
             coalescer: Coalescer::new(coalesce_us_max.into(), started_ns / 1_000),
@@ -178,6 +181,7 @@ impl Worker {
                 Some(Order::CoalesceUsMax(budget_us)) => {
                     self.coalescer.set_budget(budget_us.into());
                 }
+                Some(Order::Direct(delivery)) => self.turn.deliver_by(*delivery),
                 Some(Order::StandBy(flows)) => {
                     self.stop_receiving()?;
                     standing_by = true;

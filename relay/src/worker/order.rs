@@ -4,6 +4,7 @@
 use crate::core::{Command, FlowRecord, Recalled, Reply};
 use crossbeam::queue::ArrayQueue;
 use engine::Waker;
+use engine::direct::Delivery;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -30,6 +31,8 @@ pub enum Order {
     Ask(Question),
     /// Wait no longer than this for a fuller batch.
     CoalesceUsMax(u32),
+    /// Send to clients by these next hops and rings; see [`engine::direct`].
+    Direct(Box<Delivery>),
     /// Stop receiving, forward what was received, give all flows, and wait for one of the next two:
     /// another process is about to take the sockets over.
     StandBy(oneshot::Sender<Vec<FlowRecord>>),

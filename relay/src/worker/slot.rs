@@ -7,10 +7,11 @@
 
 use crate::core::Counters;
 use crossbeam::utils::CachePadded;
-use engine::Statistics;
 use engine::histogram::Histogram;
+use engine::{Statistics, direct};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+const DIRECT_LEN: usize = direct::Counters::ROWS.len();
 const ENGINE_LEN: usize = Statistics::ROWS.len();
 
 macro_rules! own {
@@ -53,6 +54,8 @@ own! {
     kernel_drops_tunnel,
     /// Datagrams that did not fit into the outbox even after a flush.
     outbox_full,
+    /// Devices that it sends to directly.
+    direct_rings,
     /// Monotonic time of the last tick: a worker that is stuck stops moving it.
     ticked_at_us,
 }
@@ -64,6 +67,8 @@ pub struct Numbers {
     pub counters: [u64; Counters::LEN],
     /// The engine's, in the order of [`Statistics::ROWS`].
     pub engine: [u64; ENGINE_LEN],
+    /// Direct egress', in the order of [`direct::Counters::ROWS`].
+    pub direct: [u64; DIRECT_LEN],
     /// The worker's own.
     pub own: Own,
     /// Datagrams for each wake-up that brought any.
@@ -75,13 +80,14 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    const LEN: usize = Counters::LEN + ENGINE_LEN + Own::LEN + 3 * Histogram::LEN;
+    const LEN: usize = Counters::LEN + ENGINE_LEN + DIRECT_LEN + Own::LEN + 3 * Histogram::LEN;
 
     /// All zero.
     pub const fn new() -> Self {
         Self {
             counters: [0; Counters::LEN],
             engine: [0; ENGINE_LEN],
+            direct: [0; DIRECT_LEN],
             own: Own::from_array([0; Own::LEN]),
             batch: [0; Histogram::LEN],
             turn_us: [0; Histogram::LEN],
@@ -111,8 +117,12 @@ impl Slot {
     /// Publishes. Only the worker that owns the numbers calls this.
     pub fn store(&self, numbers: &Numbers) {
         let own = numbers.own.to_array();
-        let all = [].iter().chain(&numbers.counters).chain(&numbers.engine).chain(&own);
-        let all = all.chain(&numbers.batch).chain(&numbers.turn_us).chain(&numbers.latency_us);
+        let all = [].iter().chain(&numbers.counters).chain(&numbers.engine).chain(&numbers.direct);
+        let all = all
+            .chain(&own)
+            .chain(&numbers.batch)
+            .chain(&numbers.turn_us)
+            .chain(&numbers.latency_us);
         for (slot, number) in self.numbers.iter().zip(all) {
             slot.store(*number, Ordering::Relaxed);
         }
@@ -130,6 +140,7 @@ impl Slot {
         }
         fill(&mut numbers.counters, &mut all);
         fill(&mut numbers.engine, &mut all);
+        fill(&mut numbers.direct, &mut all);
         fill(&mut own, &mut all);
         fill(&mut numbers.batch, &mut all);
         fill(&mut numbers.turn_us, &mut all);
@@ -162,6 +173,7 @@ mod tests {
         let mut own = [0; Own::LEN];
         fill(&mut numbers.counters);
         fill(&mut numbers.engine);
+        fill(&mut numbers.direct);
         fill(&mut own);
         fill(&mut numbers.batch);
         fill(&mut numbers.turn_us);

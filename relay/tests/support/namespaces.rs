@@ -11,6 +11,8 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+const QUEUES: &str = "numtxqueues 2 numrxqueues 2";
+
 /// Three namespaces, gone when this is dropped.
 pub(crate) struct Hosts {
     pub(crate) client: String,
@@ -33,8 +35,13 @@ impl Hosts {
         for line in [
             format!("netns add {relay}"),
             format!("netns add {shard}"),
-            format!("link add public netns {relay} type veth peer name public netns {client}"),
-            format!("link add private netns {relay} type veth peer name private netns {shard}"),
+            // As a card has: a queue for each of two workers.
+            format!(
+                "link add public netns {relay} {QUEUES} type veth peer name public netns {client} {QUEUES}"
+            ),
+            format!(
+                "link add private netns {relay} {QUEUES} type veth peer name private netns {shard} {QUEUES}"
+            ),
             format!("-n {client} addr add 10.77.1.2/24 dev public"),
             format!("-n {client} addr add fd77:1::2/64 dev public nodad"),
             format!("-n {relay} addr add 10.77.1.1/24 dev public"),
@@ -64,7 +71,7 @@ impl Drop for Hosts {
     }
 }
 
-fn ip(arguments: &str) -> Result<(), String> {
+pub(crate) fn ip(arguments: &str) -> Result<(), String> {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .stdout(Stdio::null())

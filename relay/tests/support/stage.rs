@@ -59,6 +59,15 @@ impl Stage {
         engine: &str,
         program: impl Fn(&std::path::Path) -> PathBuf,
     ) -> Option<Self> {
+        Self::start_with(engine, "", program)
+    }
+
+    /// With more of a configuration, tables only.
+    pub(crate) fn start_with(
+        engine: &str,
+        more: &str,
+        program: impl Fn(&std::path::Path) -> PathBuf,
+    ) -> Option<Self> {
         let hosts = Hosts::make()?;
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys.toml");
@@ -68,7 +77,7 @@ impl Stage {
         let text = CONFIG
             .replace("KEYS", keys.to_str().unwrap())
             .replace("SOCKET", folder.path().join("relay.sock").to_str().unwrap());
-        fs::write(&config, text).unwrap();
+        fs::write(&config, text + more).unwrap();
         let shard = on_host(&hosts.shard, || shard(&keyring));
         let program = program(folder.path());
         let manager = UnixDatagram::bind(folder.path().join("notify.sock")).unwrap();

@@ -4,6 +4,7 @@
 //! the answer the JSON of the type that is named beside it.
 
 use crate::control::decode::Decoded;
+use crate::control::direct::DirectState;
 use crate::control::names::NamedRoute;
 use crate::control::peers::Peer;
 use crate::control::upgrade::Upgraded;
@@ -173,6 +174,8 @@ pub struct Status {
     pub engine: String,
     /// Why so.
     pub engine_reason: String,
+    /// Direct egress.
+    pub direct: DirectState,
     /// The configuration's number.
     pub generation: u64,
     /// Whether no new flows are taken.

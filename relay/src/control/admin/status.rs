@@ -23,6 +23,7 @@ pub(super) fn of(relay: &Relay, before: &[Numbers], after: &[Numbers], peers: Ve
         uptime_seconds: relay.uptime().as_secs(),
         engine: engine.name.to_owned(),
         engine_reason: engine.reason.clone(),
+        direct: relay.direct(),
         generation: relay.generation(),
         draining: relay.is_draining(),
         workers: workers(before, after, now_us),

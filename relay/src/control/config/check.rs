@@ -8,12 +8,13 @@ mod clusters;
 use service::config::sections::{self, unbindable};
 use service::config::{Problems, duration, size};
 
-use super::Config;
 use super::limits::*;
+use super::{Config, DirectEgress};
 
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     listen(config, problems);
     config.workers.check("workers", "worker", &config.cpus, problems);
+    direct(config, problems);
     tunnel(config, problems);
     flows(config, problems);
     buffers(config, problems);
@@ -41,6 +42,19 @@ fn listen(config: &Config, problems: &mut Problems<'_>) {
         if addresses[..index].contains(address) {
             problems.add(&key, format!("{address} is listed twice"));
         }
+    }
+}
+
+fn direct(config: &Config, problems: &mut Problems<'_>) {
+    let wildcard = config.listen.iter().find(|address| address.ip().is_unspecified());
+    if let (DirectEgress::Require, Some(wildcard)) = (config.direct.egress, wildcard) {
+        problems.add(
+            "direct.egress",
+            format!(
+                "\"require\" needs addresses to send from, and listen has {wildcard}: write this \
+                 host's own address there"
+            ),
+        );
     }
 }
 

@@ -31,6 +31,27 @@ impl Default for Tunnel {
     }
 }
 
+/// The way to clients past their sockets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Direct {
+    /// Whether packets to clients leave as Ethernet frames made here.
+    pub egress: DirectEgress,
+}
+
+/// Whether packets to clients leave as Ethernet frames made here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DirectEgress {
+    /// No: all by their sockets.
+    #[default]
+    Off,
+    /// Where this host allows it.
+    Auto,
+    /// Yes, or the relay does not start.
+    Require,
+}
+
 /// The flow tables, each worker's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -123,7 +123,36 @@ pub(super) const ENGINE: Row = gauge(
     "Always 1; the labels say which engine was taken and why.",
 );
 
-const BY_HAND: [Row; 22] = [
+pub(super) const DIRECT: Row = gauge(
+    "relay_direct_info",
+    &["state", "reason"],
+    "Always 1; the labels say whether packets to clients leave past their sockets (off, on, partly, \
+     unavailable), and by which devices or why not.",
+);
+pub(super) const DIRECT_PACKETS: Row = counter(
+    "relay_direct_packets_total",
+    WORKER,
+    "Packets to clients that left as frames made here, past their sockets.",
+);
+pub(super) const DIRECT_BY_SOCKET: Row = counter(
+    "relay_direct_by_socket_total",
+    &["worker", "reason"],
+    "Packets to clients that left by their socket although there is direct egress: wildcard (the \
+     listener has no address of its own), route (none, or not to one next hop on an Ethernet \
+     device), neighbour (nobody has answered for the next hop yet), refresh (one every ten seconds \
+     for each next hop, so that the kernel goes on asking), size (an IP packet of more than 1,280 \
+     bytes), run (several at once to one client, sent as one), no_ring (this worker has none to that \
+     device), ring_full (all that it holds was still on its way).",
+);
+pub(super) const DIRECT_KICK_FAILURES: Row = counter(
+    "relay_direct_kick_failures_total",
+    WORKER,
+    "Times a device did not take the frames that were queued for it; they stay queued.",
+);
+pub(super) const DIRECT_RINGS: Row =
+    gauge("relay_direct_rings", WORKER, "Devices that the worker sends to past its sockets.");
+
+const BY_HAND: [Row; 27] = [
     CPU,
     BUSY,
     TICK_AGE,
@@ -146,6 +175,11 @@ const BY_HAND: [Row; 22] = [
     UPTIME,
     BUILD,
     ENGINE,
+    DIRECT,
+    DIRECT_PACKETS,
+    DIRECT_BY_SOCKET,
+    DIRECT_KICK_FAILURES,
+    DIRECT_RINGS,
 ];
 
 /// What an engine's counter is called.

@@ -21,6 +21,7 @@ fn rendered(numbers: &[Numbers], peers: &[Peer]) -> BTreeMap<String, Family> {
         peers,
         recall: &RecallCounters::default(),
         cache: &CacheCounters::default(),
+        direct: &DirectState { state: "off".into(), reason: "as configured".into() },
         generation: 3,
         uptime: Duration::from_millis(1_500),
         now_us: 10_000_000,
@@ -63,7 +64,12 @@ fn a_fresh_relay_shows_every_series_with_zero() {
         // Shards come and go; all else is there.
         let is_of_shards = metric.labels.contains(&"shard");
         assert_eq!(family.samples.is_empty(), is_of_shards, "{}", metric.name);
-        let is_fact = ["relay_build_info", "relay_engine_info", "relay_config_generation"];
+        let is_fact = [
+            "relay_build_info",
+            "relay_engine_info",
+            "relay_direct_info",
+            "relay_config_generation",
+        ];
         if !is_fact.contains(&metric.name.as_str())
             && !["relay_uptime_seconds", "relay_worker_busy_ratio"].contains(&metric.name.as_str())
         {
