@@ -24,8 +24,8 @@ pub(crate) struct CommandLine {
 const EXAMPLES: &str = "\
 Examples:
   cargo build --release -p ringway-relay -p ringway-benches
-  sudo target/release/bench-forwarding run --quick              A look, five minutes
-  sudo target/release/bench-forwarding run                      The figures to quote, about 25 minutes
+  sudo target/release/bench-forwarding run --quick              A look, three minutes
+  sudo target/release/bench-forwarding run                      The figures to quote, about 17 minutes
   sudo target/release/bench-forwarding run --cases naive,relay-uring,fwd,saturation --reps 3
   sudo target/release/bench-forwarding spoof                    A flood of forged first packets
 
@@ -63,7 +63,7 @@ pub(crate) enum Command {
 /// `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Two repetitions of half a second each: enough to see that it works, not to quote.
+    /// One repetition of a third of a second: enough to see that it works, not to quote.
     #[arg(long)]
     quick: bool,
     /// Repetitions, 1 to 50. They are interleaved: every candidate once, then all of them again.
@@ -89,12 +89,12 @@ pub(crate) struct Run {
 impl Run {
     /// How often.
     pub(crate) fn reps(&self) -> u32 {
-        self.reps.unwrap_or(if self.quick { 2 } else { 5 })
+        self.reps.unwrap_or(if self.quick { 1 } else { 3 })
     }
 
     /// How long.
     pub(crate) fn window(&self) -> Duration {
-        self.seconds.unwrap_or(Duration::from_millis(if self.quick { 500 } else { 1000 }))
+        self.seconds.unwrap_or(Duration::from_millis(if self.quick { 300 } else { 1000 }))
     }
 }
 
@@ -152,10 +152,10 @@ mod tests {
     #[test]
     fn quick_is_a_default_that_yields() {
         let quick = run("--quick").unwrap();
-        assert_eq!((quick.reps(), quick.window()), (2, Duration::from_millis(500)));
+        assert_eq!((quick.reps(), quick.window()), (1, Duration::from_millis(300)));
         let both = run("--quick --reps 7 --seconds 0.2").unwrap();
         assert_eq!((both.reps(), both.window()), (7, Duration::from_millis(200)));
-        assert_eq!(run("").unwrap().reps(), 5);
+        assert_eq!(run("").unwrap().reps(), 3);
     }
 
     #[test]

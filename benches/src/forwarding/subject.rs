@@ -104,7 +104,8 @@ impl Subject {
         let (process, speech) = if candidate.engine.is_relay() {
             let (sessions, keyring) = Sessions::generate(clients)?;
             let budget = candidate.coalesce_us_max.unwrap_or(0);
-            let files = Files::write(folder, candidate.engine.relays_name(), budget, &keyring)?;
+            let engine = candidate.engine.relays_name();
+            let files = Files::write(folder, engine, budget, "off", &keyring)?;
             let arguments = ["run".as_ref(), "--config".as_ref(), files.config.as_os_str()];
             let process = Process::start(namespace, relay.as_os_str(), &arguments, log)?;
             (process, Speech::Tunnel(Box::new(sessions)))

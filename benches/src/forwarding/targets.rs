@@ -82,12 +82,18 @@ pub(crate) fn judge(results: &Results) -> Vec<Outcome> {
 /// A cell's CPU cost in units of the naive forwarder's.
 pub(crate) fn cpu_ratio(results: &Results, cell: &Cell) -> Option<f64> {
     let is = results.at(cell)?.cost(|cost| cost.cpu_us)?.median;
-    Some(is / results.naive(cell)?.cost(|cost| cost.cpu_us)?.median)
+    ratio(is, results.naive(cell)?.cost(|cost| cost.cpu_us)?.median)
 }
 
 /// A cell's whole-core cost in units of the naive forwarder's.
 pub(crate) fn core_ratio(results: &Results, cell: &Cell) -> Option<f64> {
-    Some(results.at(cell)?.core()?.median / results.naive(cell)?.core()?.median)
+    ratio(results.at(cell)?.core()?.median, results.naive(cell)?.core()?.median)
+}
+
+/// None where the noise of the machine has eaten a figure: what is left of a core is a difference, and
+/// can come out as nothing or less.
+fn ratio(is: f64, naive: f64) -> Option<f64> {
+    (is > 0.0 && naive > 0.0).then(|| is / naive)
 }
 
 #[cfg(test)]
@@ -124,6 +130,15 @@ pub(crate) mod tests {
             paced.latencies.push(Latency { median_us, p99_us, loss: 0.0, bunched: 0.0 });
         }
         results
+    }
+
+    #[test]
+    fn nothing_is_a_multiple_of_noise() {
+        for (is, naive, want) in
+            [(6.0, 12.0, Some(0.5)), (6.0, 0.0, None), (-1.0, 12.0, None), (-1.0, -2.0, None)]
+        {
+            assert_eq!(ratio(is, naive), want, "{is} {naive}");
+        }
     }
 
     #[test]

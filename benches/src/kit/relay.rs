@@ -25,19 +25,25 @@ pub struct Files {
 }
 
 impl Files {
-    /// Writes them, for the engine `uring` or `mmsg`. Everything not named keeps its default, the
-    /// size of the flow table included.
-    pub fn write(folder: &Path, engine: &str, coalesce_us_max: u32, keyring: &str) -> Result<Self> {
+    /// Writes them, for the engine `uring` or `mmsg`, and `direct.egress`. Everything not named keeps
+    /// its default, the size of the flow table included.
+    pub fn write(
+        folder: &Path,
+        engine: &str,
+        coalesce_us_max: u32,
+        direct: &str,
+        keyring: &str,
+    ) -> Result<Self> {
         let keys = folder.join("keys.toml");
         let config = folder.join("relay.toml");
         write_private(&keys, keyring)?;
         let socket = folder.join("relay.sock");
-        write_private(&config, &text(engine, coalesce_us_max, &keys, &socket))?;
+        write_private(&config, &text(engine, coalesce_us_max, direct, &keys, &socket))?;
         Ok(Self { config })
     }
 }
 
-fn text(engine: &str, coalesce_us_max: u32, keys: &Path, socket: &Path) -> String {
+fn text(engine: &str, coalesce_us_max: u32, direct: &str, keys: &Path, socket: &Path) -> String {
     let [keys, socket] = [keys, socket].map(|path| path.display().to_string());
     let (tunnel_ip, tunnel_port) = (TUNNEL.ip(), TUNNEL.port());
     // Flows that outlive a run in one direction only, and are made in a reasonable time.
@@ -48,6 +54,8 @@ fn text(engine: &str, coalesce_us_max: u32, keys: &Path, socket: &Path) -> Strin
          cpus = [{WORKER_CORE}]\n\
          keys = {keys:?}\n\
          coalesce_us_max = {coalesce_us_max}\n\
+         [direct]\n\
+         egress = \"{direct}\"\n\
          [tunnel]\n\
          address = \"{tunnel_ip}\"\n\
          port_base = {tunnel_port}\n\

@@ -46,6 +46,8 @@ pub(crate) enum Launch {
         engine: &'static str,
         /// The budget for coalescing.
         coalesce_us_max: u32,
+        /// `direct.egress`.
+        direct: &'static str,
         /// Which backend a client's call is on.
         shard_of: fn(u32) -> u16,
     },
@@ -79,6 +81,8 @@ pub(crate) struct Candidate {
 
 /// What the product's own row is called: with it everything is compared.
 pub(crate) const OURS: &str = "ringway";
+/// The same with direct egress, which one has to turn on.
+pub(crate) const OURS_DIRECT: &str = "ringway-direct";
 /// The row that a bar at the limit is about.
 pub(crate) const BATCHING_GO: &str = "gorelay-batch";
 
@@ -88,7 +92,7 @@ const fn ringway(
     engine: &'static str,
     us: u32,
 ) -> Candidate {
-    let launch = Launch::Relay { engine, coalesce_us_max: us, shard_of };
+    let launch = Launch::Relay { engine, coalesce_us_max: us, direct: "off", shard_of };
     Candidate { name, about, role: Role::Ringway, dialect: Dialect::Tunnel, launch }
 }
 
@@ -105,12 +109,31 @@ const GO_ARGUMENTS: [&str; 4] = [
 ];
 
 /// All, in the order of the tables.
-pub(crate) const ALL: [Candidate; 12] = [
+pub(crate) const ALL: [Candidate; 13] = [
     ringway(OURS, "the relay as it ships: io_uring, coalescing up to 100 µs", "uring", 100),
+    Candidate {
+        launch: Launch::Relay {
+            engine: "uring",
+            coalesce_us_max: 100,
+            direct: "require",
+            shard_of,
+        },
+        ..ringway(
+            OURS_DIRECT,
+            "as it ships, and direct egress turned on: packets to clients leave past the kernel's UDP",
+            "uring",
+            100,
+        )
+    },
     ringway("ringway-mmsg", "the same on recvmmsg and sendmmsg", "mmsg", 100),
     ringway("ringway-eager", "io_uring without coalescing: wakes up for every packet", "uring", 0),
     Candidate {
-        launch: Launch::Relay { engine: "uring", coalesce_us_max: 100, shard_of: |_| 0 },
+        launch: Launch::Relay {
+            engine: "uring",
+            coalesce_us_max: 100,
+            direct: "off",
+            shard_of: |_| 0,
+        },
         ..ringway(
             "ringway-one",
             "as it ships, with all calls on one backend instead of four",
@@ -287,6 +310,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         let role = |name| ALL.iter().find(|it| it.name == name).map(|it| it.role);
         assert_eq!((role(OURS), role(BATCHING_GO)), (Some(Role::Ringway), Some(Role::Peer)));
+        assert_eq!(role(OURS_DIRECT), Some(Role::Ringway));
     }
 
     #[test]

@@ -101,15 +101,16 @@ impl Subject {
     ) -> Result<Self> {
         wait_for_ports(bench)?;
         let mut arguments = candidate.prepare(folder)?;
-        let speech = if let Launch::Relay { engine, coalesce_us_max, shard_of } = candidate.launch {
-            let (sessions, keyring) = Sessions::generate_on(flows_max, shard_of)?;
-            let files = Files::write(folder, engine, coalesce_us_max, &keyring)?;
-            let config = files.config.display().to_string();
-            arguments = ["run", "--config", &config].map(str::to_owned).to_vec();
-            Speech::tunnel(sessions)
-        } else {
-            Speech::plain(candidate.dialect)
-        };
+        let speech =
+            if let Launch::Relay { engine, coalesce_us_max, direct, shard_of } = candidate.launch {
+                let (sessions, keyring) = Sessions::generate_on(flows_max, shard_of)?;
+                let files = Files::write(folder, engine, coalesce_us_max, direct, &keyring)?;
+                let config = files.config.display().to_string();
+                arguments = ["run", "--config", &config].map(str::to_owned).to_vec();
+                Speech::tunnel(sessions)
+            } else {
+                Speech::plain(candidate.dialect)
+            };
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let log = folder.join(format!("{}.log", candidate.name));
         let namespace = Some(&bench.topology.relay);

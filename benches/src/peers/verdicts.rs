@@ -3,7 +3,7 @@
 
 use kit::statistics::Spread;
 
-use crate::candidate::{BATCHING_GO, OURS, Role};
+use crate::candidate::{BATCHING_GO, OURS, OURS_DIRECT, Role};
 use crate::results::Row;
 
 /// A difference below this share is no difference: two runs of one program differ as much.
@@ -69,7 +69,7 @@ const BAR_RATE: u32 = 60_000;
 pub(crate) fn verdicts(rows: &[Row]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let mut add = |figure: String, more_is_better, of: &dyn Fn(&Row) -> Option<f64>| {
-        verdicts.extend(compare(rows, figure, more_is_better, of));
+        verdicts.extend(compare(rows, OURS, figure, more_is_better, of));
     };
     let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
     let rates: Vec<u32> =
@@ -101,11 +101,12 @@ pub(crate) fn verdicts(rows: &[Row]) -> Vec<Verdict> {
 
 fn compare(
     rows: &[Row],
+    name: &str,
     figure: String,
     more_is_better: bool,
     of: &dyn Fn(&Row) -> Option<f64>,
 ) -> Option<Verdict> {
-    let ours = of(rows.iter().find(|row| row.candidate.name == OURS)?)?;
+    let ours = of(rows.iter().find(|row| row.candidate.name == name)?)?;
     let peers = rows.iter().filter(|row| row.candidate.role == Role::Peer);
     let figures = peers.filter_map(|row| Some((of(row)?, row.candidate.name)));
     let better = |a: &(f64, _), b: &(f64, _)| a.0.total_cmp(&b.0);
@@ -114,14 +115,21 @@ fn compare(
     Some(Verdict { figure, ours, best, peer, more_is_better })
 }
 
-/// The bars for which there are measurements.
+/// The bars for which there are measurements: as it ships, and with direct egress.
 pub(crate) fn bars(rows: &[Row]) -> Vec<Bar> {
+    [(OURS, ""), (OURS_DIRECT, ", direct egress")]
+        .into_iter()
+        .flat_map(|(name, note)| bars_of(rows, name, note))
+        .collect()
+}
+
+fn bars_of(rows: &[Row], name: &str, note: &str) -> Vec<Bar> {
     let mut bars = Vec::new();
-    let at_rate = compare(rows, String::new(), false, &|row| {
+    let at_rate = compare(rows, name, String::new(), false, &|row| {
         row.at(BAR_RATE, |cost| Some(cost.cpu_us)).map(|spread| spread.median)
     });
     bars.extend(at_rate.map(|Verdict { ours, best, peer, .. }| Bar {
-        what: format!("CPU at {BAR_RATE} round trips/s, × best peer ({peer})"),
+        what: format!("CPU at {BAR_RATE} round trips/s, × best peer ({peer}){note}"),
         is: ours / best,
         most: 0.5,
     }));
@@ -129,8 +137,8 @@ pub(crate) fn bars(rows: &[Row]) -> Vec<Bar> {
         let row = rows.iter().find(|row| row.candidate.name == name)?;
         row.at_limit(|cost| Some(cost.cpu_us)).map(|spread| spread.median)
     };
-    bars.extend(limit(OURS).zip(limit(BATCHING_GO)).map(|(ours, go)| Bar {
-        what: format!("CPU at the limit, × {BATCHING_GO}"),
+    bars.extend(limit(name).zip(limit(BATCHING_GO)).map(|(ours, go)| Bar {
+        what: format!("CPU at the limit, × {BATCHING_GO}{note}"),
         is: ours / go,
         most: 0.75,
     }));
@@ -165,6 +173,9 @@ mod tests {
     fn bars_are_about_the_best_peer_and_the_batching_go_relay() {
         let told: Vec<_> = bars(&rows()).iter().map(|bar| (bar.is, bar.is_met())).collect();
         assert_eq!(told, [(3.0 / 6.5, true), (2.4 / 4.0, true)]);
+        let both = [rows(), vec![row(OURS_DIRECT, 2.6, 1.6, 120.0, 300.0)]].concat();
+        let told: Vec<_> = bars(&both).iter().map(|bar| (bar.is, bar.is_met())).collect();
+        assert_eq!(told[2..], [(2.6 / 6.5, true), (1.6 / 4.0, true)]);
         let slow = vec![row(OURS, 4.0, 3.5, 1.0, 1.0), row(BATCHING_GO, 6.5, 4.0, 1.0, 1.0)];
         assert!(bars(&slow).iter().all(|bar| !bar.is_met()));
         assert!(bars(&slow[..1]).is_empty(), "nobody to compare with");
