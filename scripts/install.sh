@@ -69,6 +69,7 @@ install_all() {
     for file in README.md CHANGELOG.md LICENSE-* docs/*.md; do
         put 0644 "$file" "$documents/$(basename "$file")"
     done
+    put 0644 deploy/systemd/direct-egress.conf "$documents/direct-egress.conf"
     put 0644 relay/src/control/config/default.toml "$share/relay.toml"
     put 0644 transceiver/src/control/config/default.toml "$share/transceiver.toml"
     if [ -z "$destination" ]; then

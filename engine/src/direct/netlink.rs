@@ -113,7 +113,7 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
 fn is_plain_kind(link_info: &[u8]) -> bool {
     const IFLA_INFO_KIND: u16 = 1;
     let mut kinds = attributes(link_info).filter(|(kind, _)| *kind == IFLA_INFO_KIND);
-    kinds.all(|(_, name)| ["veth", "vlan"].contains(&text(name).as_str()))
+    kinds.all(|(_, name)| text(name) == "veth")
 }
 
 /// A neighbour whose hardware address the kernel would send to, of the body of RTM_NEWNEIGH.
