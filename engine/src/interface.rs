@@ -97,10 +97,18 @@ pub trait Engine: Send {
     /// What was counted so far.
     fn statistics(&self) -> &Statistics;
 
-    /// Datagrams that the kernel dropped on this link because its receive buffer was full, since
-    /// the socket was made. Costs two system calls; nothing per datagram. Fails if the socket was
-    /// closed or shut down, so asking every second or so finds that out.
+    /// Datagrams that the kernel dropped on this link because its receive buffer was full, or by
+    /// [`Engine::shed`], since the socket was made. Costs two system calls; nothing per datagram.
+    /// Fails if the socket was closed or shut down, so asking every second or so finds that out.
     fn link_drops(&mut self, link: Link) -> io::Result<u64>;
+
+    /// How full this link's receive buffer in the kernel is, in percent.
+    fn fill_percent(&mut self, link: Link) -> io::Result<u64>;
+
+    /// Has the kernel drop what comes by this link and is nothing that a WebRTC client sends, and all
+    /// STUN but one message in `2^halvings`, before it takes room in the receive buffer. Zero ends
+    /// that, and nothing else does: it stays with the socket.
+    fn shed(&mut self, link: Link, halvings: u8) -> io::Result<()>;
 
     /// Switches the kernel's receive timestamps for this link.
     fn timestamps(&mut self, link: Link, on: bool) -> io::Result<()>;

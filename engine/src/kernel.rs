@@ -63,7 +63,11 @@ pub(crate) fn check_alive(link: Link, socket: BorrowedFd<'_>) -> io::Result<()> 
     let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: "The caller should specify the number of items in the fds array in nfds": one, which
     // outlives the call. (nix has no name for POLLRDHUP and drops it from what it returns.)
-    Errno::result(unsafe { libc::poll(&raw mut polled, 1, 0) })?;
+    match Errno::result(unsafe { libc::poll(&raw mut polled, 1, 0) }) {
+        // A signal, as when a debugger lets go of the process: this is asked again soon.
+        Err(Errno::EINTR) => return Ok(()),
+        result => result?,
+    };
     if polled.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLNVAL) != 0 {
         return Err(link_gone(link, &"poll reports a hang-up"));
     }
@@ -98,11 +102,25 @@ pub(crate) fn knows_gso(socket: &impl AsFd) -> bool {
     nix::sys::socket::getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
 }
 
-/// Datagrams dropped because the receive buffer was full (`sk_drops`).
+/// Datagrams dropped because the receive buffer was full, or by a filter (`sk_drops`).
 pub(crate) fn drops(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    // SK_MEMINFO_VARS values; the last one is SK_MEMINFO_DROPS.
-    const DROPS: usize = 8;
-    let mut values = [0u32; DROPS + 1];
+    Ok(u64::from(memory(socket)?[MEMORY_DROPS]))
+}
+
+/// How full the receive buffer is, in percent of what it takes.
+pub(crate) fn fill_percent(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let memory = memory(socket)?;
+    let [taken, most] = [MEMORY_RECEIVED, MEMORY_RECEIVED_MAX].map(|at| u64::from(memory[at]));
+    Ok(taken * 100 / most.max(1))
+}
+
+/// Places in what SO_MEMINFO says (`SK_MEMINFO_…`, SK_MEMINFO_VARS of them; the last are the drops).
+const MEMORY_RECEIVED: usize = 0;
+const MEMORY_RECEIVED_MAX: usize = 1;
+const MEMORY_DROPS: usize = 8;
+
+fn memory(socket: BorrowedFd<'_>) -> io::Result<[u32; MEMORY_DROPS + 1]> {
+    let mut values = [0u32; MEMORY_DROPS + 1];
     let mut length = libc::socklen_t::try_from(size_of_val(&values)).unwrap_or(0);
     // SAFETY: "The arguments optval and optlen identify a buffer in which the value is to be
     // returned": `values` is that long and lives through the call.
@@ -116,7 +134,7 @@ pub(crate) fn drops(socket: BorrowedFd<'_>) -> io::Result<u64> {
         )
     };
     Errno::result(result)?;
-    Ok(u64::from(values[DROPS]))
+    Ok(values)
 }
 
 /// Empties the queue of ICMP errors of a socket with IP_RECVERR, up to [`ERROR_QUEUE_READS_MAX`],

@@ -25,6 +25,7 @@ mod options;
 mod outbox;
 mod probe;
 mod segmentation;
+mod shedding;
 pub mod sim;
 pub mod sockets;
 mod statistics;

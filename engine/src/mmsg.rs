@@ -23,6 +23,7 @@ use crate::kernel;
 use crate::link::{LINKS_MAX, Link, LinkSettings};
 use crate::outbox::Outbox;
 use crate::segmentation::Segmentation;
+use crate::shedding;
 use crate::statistics::Statistics;
 use crate::waker::Waker;
 use receive::Receive;
@@ -283,6 +284,14 @@ impl Engine for Mmsg {
         let socket = self.links[link.index()].socket.as_fd();
         kernel::check_alive(link, socket)?;
         kernel::drops(socket)
+    }
+
+    fn fill_percent(&mut self, link: Link) -> io::Result<u64> {
+        kernel::fill_percent(self.links[link.index()].socket.as_fd())
+    }
+
+    fn shed(&mut self, link: Link, halvings: u8) -> io::Result<()> {
+        shedding::shed(&self.links[link.index()].socket, halvings)
     }
 
     fn timestamps(&mut self, link: Link, on: bool) -> io::Result<()> {

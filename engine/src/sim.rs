@@ -202,6 +202,15 @@ impl Engine for Sim {
         Ok(self.network.drops(self.links[link.index()].endpoint))
     }
 
+    /// Its buffers are as large as need be.
+    fn fill_percent(&mut self, _: Link) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn shed(&mut self, _: Link, _: u8) -> io::Result<()> {
+        Ok(())
+    }
+
     fn timestamps(&mut self, link: Link, on: bool) -> io::Result<()> {
         self.links[link.index()].timestamps = on;
         Ok(())

@@ -37,6 +37,7 @@ use crate::link::{LINKS_MAX, Link, LinkSettings};
 use crate::mmsg::prepare;
 use crate::outbox::Outbox;
 use crate::probe::{Failure, UringFeatures};
+use crate::shedding;
 use crate::statistics::Statistics;
 use crate::waker::Waker;
 use buffers::BufferRing;
@@ -463,6 +464,14 @@ impl Engine for Uring {
         let socket = self.state.sockets[link.index()].0.as_fd();
         kernel::check_alive(link, socket)?;
         kernel::drops(socket)
+    }
+
+    fn fill_percent(&mut self, link: Link) -> io::Result<u64> {
+        kernel::fill_percent(self.state.sockets[link.index()].0.as_fd())
+    }
+
+    fn shed(&mut self, link: Link, halvings: u8) -> io::Result<()> {
+        shedding::shed(&self.state.sockets[link.index()].0, halvings)
     }
 
     fn timestamps(&mut self, link: Link, on: bool) -> io::Result<()> {

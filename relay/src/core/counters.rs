@@ -192,6 +192,9 @@ counters! {
     peers: Gauge = "relay_tunnel_peers",
     /// Shards that answer pings.
     peers_up: Gauge = "relay_tunnel_peers_up",
+    /// Of connectivity checks, one in two to the power of this is admitted, because the worker could not
+    /// keep up with all of them. 0: all are.
+    shed_halvings: Gauge = "relay_shed_halvings",
     /// 1 while no new flows are taken.
     draining: Gauge = "relay_draining",
 }

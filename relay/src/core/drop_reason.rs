@@ -35,6 +35,11 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
+    // From a client: before anybody looks at it.
+    /// The worker could not keep up with a flood of checks, and had the kernel drop most of them, and
+    /// what is no packet of a client's.
+    Shed = "shed",
+
     // From a client: what the packet is.
     /// A client sent a datagram of no bytes.
     Empty = "empty",

@@ -160,6 +160,13 @@ impl Router {
         self.misses.pop()
     }
 
+    /// Takes note of client packets that did not reach this router because it was asked of too much,
+    /// and how much less is admitted now: of checks, one in two to the power of `halvings`.
+    pub fn count_shed(&mut self, packets: u64, halvings: u8) {
+        self.counters.drops[DropReason::Shed as usize] += packets;
+        self.counters.shed_halvings = halvings.into();
+    }
+
     /// All numbers, as of now.
     pub fn counters(&mut self) -> &Counters {
         self.counters.flows_new = self.flows.new_flows().into();

@@ -12,6 +12,7 @@
 mod coalesce;
 mod order;
 mod reports;
+mod shed;
 mod slot;
 mod turn;
 
@@ -28,11 +29,13 @@ use crate::core::{Command, Now, Router};
 use coalesce::Coalescer;
 use engine::direct::Egress;
 use engine::{Engine, Link, Wait, clock, heap};
+use shed::{Shedder, Signs};
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use turn::Turn;
+use wire::demux::PacketClass;
 use wire::hint::HintTime;
 
 /// Of every so many ticks, one is sampled: the kernel's receive timestamps are on for its duration.
@@ -75,6 +78,7 @@ pub struct Worker {
     reports: Reports,
     numbers: Numbers,
     turn: Turn,
+    shedder: Shedder,
     started_ns: u64,
     next_tick_us: u64,
     ticks: u64,
@@ -101,6 +105,7 @@ impl Worker {
             slot,
             reports,
             numbers: Numbers::new(),
+            shedder: Shedder::new(),
             started_ns,
             next_tick_us: started_ns / 1_000,
             ticks: 0,
@@ -112,6 +117,8 @@ impl Worker {
     /// Works until told to stop. An error is one that no next turn can get over.
     pub fn run(mut self) -> io::Result<()> {
         let mut coalesce = Duration::ZERO;
+        // The process before may have left its filter at the sockets.
+        self.shed(0)?;
         self.allocations_at_start = heap::allocations();
         loop {
             let until_tick_us = self.next_tick_us.saturating_sub(self.engine.now_ns() / 1_000);
@@ -149,7 +156,35 @@ impl Worker {
         self.turn.tick(&mut *self.engine, &mut self.router, now)?;
         self.sample()?;
         self.next_tick_us = now.monotonic_us + TICK_INTERVAL_US;
-        self.publish(now)
+        self.publish(now)?;
+        self.make_room()
+    }
+
+    /// Has checks give way to everything else while they are more than this worker can take.
+    fn make_room(&mut self) -> io::Result<()> {
+        let mut fill_percent = 0;
+        for link in (0..self.tunnel.0).map(Link) {
+            fill_percent = fill_percent.max(self.engine.fill_percent(link)?);
+        }
+        let received = self.router.counters().client_received_packets;
+        let shed_before = self.shedder.shed();
+        let signs = Signs {
+            fill_percent,
+            kernel_drops: self.numbers.own.kernel_drops_public + shed_before,
+            stun: received[PacketClass::Stun as usize],
+            packets: received.iter().sum(),
+        };
+        let changed = self.shedder.after_tick(signs);
+        let halvings = self.shedder.halvings();
+        self.router.count_shed(self.shedder.shed() - shed_before, halvings);
+        if changed { self.shed(halvings) } else { Ok(()) }
+    }
+
+    fn shed(&mut self, halvings: u8) -> io::Result<()> {
+        for link in (0..self.tunnel.0).map(Link) {
+            self.engine.shed(link, halvings)?;
+        }
+        Ok(())
     }
 
     /// Switches receive timestamps on at the start of a sampled tick, and off at its end.
@@ -228,6 +263,8 @@ impl Worker {
         for link in (0..self.tunnel.0).map(Link) {
             own.kernel_drops_public += self.engine.link_drops(link)?;
         }
+        // What was shed is counted as that.
+        own.kernel_drops_public = own.kernel_drops_public.saturating_sub(self.shedder.shed());
         self.slot.store(&self.numbers);
         Ok(())
     }
