@@ -17,6 +17,8 @@ chown 65532:65532 "$root/run/ringway"
 
 for program in "$@"; do
     cp "$program" "$root/usr/bin/"
+    # Line tables are most of a program; the functions' names stay, for perf and panics.
+    ! command -v strip >/dev/null || strip --strip-debug "$root/usr/bin/$(basename "$program")"
     # "name => path (address)", and the loader by its path alone. The one without a file is the kernel's.
     ldd "$program" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p' |
         while read -r library; do
