@@ -42,6 +42,7 @@ grep 'left out' "$stage/said" >&2 || true
 rm "$stage/said"
 # Where it came from line by line goes: 180 MB. The functions' names stay: perf and a panic tell by them.
 strip --strip-debug "$stage"/usr/bin/*
+gzip -9n "$stage"/usr/share/man/man?/*
 documents=$stage/usr/share/doc/ringway
 # Debian's names for these, and in its form. The Apache licence is on every Debian host.
 gzip -9nc CHANGELOG.md >"$documents/changelog.gz"

@@ -23,6 +23,11 @@ case $prefix in
 esac
 share=$prefix/share/ringway
 documents=$prefix/share/doc/ringway
+# Where Debian's zsh looks for what packages bring, and for what administrators do.
+case $prefix in
+    /usr) zsh=$prefix/share/zsh/vendor-completions ;;
+    *) zsh=$prefix/share/zsh/site-functions ;;
+esac
 
 say() { echo "install: $*"; }
 
@@ -42,11 +47,35 @@ has_notify_reload() {
     [ "${version:-253}" -ge 253 ]
 }
 
+# What a program prints of itself, by the words that ask for it, and where that belongs.
+printed() { # PROGRAM
+    local section=8
+    [ "$1" != ringway-loadgen ] || section=1
+    echo "man:$prefix/share/man/man$section/$1.$section"
+    echo "completions bash:$prefix/share/bash-completion/completions/$1"
+    echo "completions zsh:$zsh/_$1"
+    echo "completions fish:$prefix/share/fish/vendor_completions.d/$1.fish"
+}
+
+print_all() { # PROGRAM
+    local words to text
+    while IFS=: read -r words to; do
+        # A program for another machine does not run here.
+        # shellcheck disable=SC2086 # words are words
+        if text=$("$build/$1" $words 2>/dev/null) && [ -n "$text" ]; then
+            printf '%s\n' "$text" | install -D -m 0644 /dev/stdin "$destination$to"
+        else
+            say "$build/$1 does not run here: $to left out"
+        fi
+    done < <(printed "$1")
+}
+
 install_all() {
     local program service
     for program in "${programs[@]}"; do
         if [ -x "$build/$program" ]; then
             put 0755 "$build/$program" "$prefix/bin/$program"
+            print_all "$program"
         else
             say "$build/$program is not there (make build makes it): left out"
         fi
@@ -106,6 +135,9 @@ uninstall_all() {
     done
     for program in "${programs[@]}"; do
         rm -f "$destination$prefix/bin/$program"
+        printed "$program" | while IFS=: read -r _ file; do
+            rm -f "$destination$file"
+        done
     done
     rm -f "$destination"/usr/lib/{sysusers,tmpfiles}.d/ringway.conf "$destination/usr/lib/sysctl.d/50-ringway.conf"
     # Both end in /ringway, whatever the prefix.

@@ -32,6 +32,9 @@ needs=(
     "ethtool:/usr/sbin/ethtool"            # the tuning's changes to cards are tested on made-up ones
     "nftables:/usr/sbin/nft"               # and those to connection tracking on a real rule set
     "prometheus:/usr/bin/promtool"         # the alerts' tests, and a scrape of both programs
+    "zsh:/bin/zsh"                         # completions are tried in the shells themselves
+    "fish:/usr/bin/fish"
+    "mandoc:/usr/bin/mandoc"               # and manual pages by a reader that is strict
     "python3-seccomp:/usr/lib/python3/dist-packages/seccomp*.so"   # a program under the seccomp profile
 )
 

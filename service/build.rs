@@ -23,6 +23,9 @@ fn main() {
         .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=RINGWAY_BUILD_REVISION={revision}");
 
+    let date = output("git", &["log", "-1", "--format=%cs"]).unwrap_or_default();
+    println!("cargo::rustc-env=RINGWAY_BUILD_DATE={date}");
+
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let compiler = output(&rustc, &["--version"]).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=RINGWAY_BUILD_COMPILER={compiler}");

@@ -39,22 +39,23 @@ pub fn installed(names: &[&str]) -> Option<PathBuf> {
     })
 }
 
-/// The folder with Ringway's programs, which are built once if they are not there or not up to
-/// date. `cargo test --workspace` has just built them, so that then nothing is built.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        if let Some(folder) = std::env::var_os(PROGRAMS_VARIABLE) {
-            return folder.into();
-        }
-        // target/PROFILE/deps/this-test
-        let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_path_buf();
-        let names = ["ringway-relay", "ringway-transceiver"];
-        if !names.iter().all(|name| is_fresh(&folder.join(name))) {
-            build(&names, &folder);
-        }
-        folder
-    })
+    FOLDER.get_or_init(|| folder_with(&["ringway-relay", "ringway-transceiver"]))
+}
+
+/// The folder with these of Ringway's programs, which are built if they are not there or not up to
+/// date. `cargo test --workspace` has just built them, so that then nothing is built.
+pub fn folder_with(names: &[&str]) -> PathBuf {
+    if let Some(folder) = std::env::var_os(PROGRAMS_VARIABLE) {
+        return folder.into();
+    }
+    // target/PROFILE/deps/this-test
+    let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_path_buf();
+    if !names.iter().all(|name| is_fresh(&folder.join(name))) {
+        build(names, &folder);
+    }
+    folder
 }
 
 /// Whether a program is newer than everything it was made of, as Cargo wrote it down beside it.

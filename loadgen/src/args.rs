@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Two JSON reports side by side, with ratios.
     Compare(Compare),
+    #[command(flatten)]
+    Extra(service::cli::Extra),
 }
 
 /// How a test goes; exactly one of the modes, steady if none.

@@ -7,7 +7,7 @@ mod commands;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use service::exit;
 
 use args::{Args, Command};
@@ -16,12 +16,16 @@ fn main() -> ExitCode {
     let command = Args::parse().command;
     let mut code = ExitCode::SUCCESS;
     let failed = exit::run(|| {
-        code = match &command {
-            Command::Calls(calls) => commands::calls::run(calls)?,
-            Command::Flows(flows) => commands::flows::run(flows)?,
-            Command::Sink(sink) => commands::sink::run(sink)?,
-            Command::Compare(compare) => commands::compare::run(compare)?,
-            Command::Ping(ping) => commands::ping::run(ping)?,
+        code = match command {
+            Command::Calls(calls) => commands::calls::run(&calls)?,
+            Command::Flows(flows) => commands::flows::run(&flows)?,
+            Command::Sink(sink) => commands::sink::run(&sink)?,
+            Command::Compare(compare) => commands::compare::run(&compare)?,
+            Command::Ping(ping) => commands::ping::run(&ping)?,
+            Command::Extra(extra) => {
+                extra.run(Args::command())?;
+                ExitCode::SUCCESS
+            }
         };
         Ok(())
     });

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     /// Say what a ufrag means, with a key file and no running relay.
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(Decode),
+    #[command(flatten)]
+    Extra(cli::Extra),
 }
 
 const RUN_EXAMPLES: &str = "\

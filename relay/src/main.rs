@@ -6,7 +6,7 @@ mod keys;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use relay::control::config::Config;
 use service::exit;
 
@@ -25,5 +25,6 @@ fn main() -> ExitCode {
         Command::Ctl(question) => ctl::run(&question),
         Command::Keygen(wanted) => keys::keygen(&wanted),
         Command::Decode(wanted) => keys::show_ufrag(&wanted),
+        Command::Extra(extra) => extra.run(Args::command()),
     })
 }

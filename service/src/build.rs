@@ -19,6 +19,9 @@ pub struct Build {
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("RINGWAY_BUILD_REVISION"), ")");
 
+/// The day of the revision it was built from, as `2026-11-21`; empty if that is not known.
+pub const DATE: &str = env!("RINGWAY_BUILD_DATE");
+
 impl Build {
     /// This build, on this kernel.
     #[must_use]

@@ -1,16 +1,19 @@
 //! What the command lines of all programs have in common, so that who knows one knows the others.
 //!
 //! A program declares its commands with clap and takes from here those that every one has
-//! ([`Run`], [`CheckConfig`], [`PrintConfig`]), how a running process is reached ([`Ctl`]), and the
-//! settings that each has a flag for ([`Common`]).
+//! ([`Run`], [`CheckConfig`], [`PrintConfig`]), how a running process is reached ([`Ctl`]), the
+//! settings that each has a flag for ([`Common`]), and what it says of itself ([`Extra`]).
 
 mod ask;
 mod configuration;
+mod extra;
+mod man;
 mod settings;
 mod suggested;
 
 pub use ask::{Ctl, Reach, json, watch};
 pub use configuration::{CheckConfig, PrintConfig, Run};
+pub use extra::{Completions, Extra};
 pub use settings::{Common, Settings};
 pub use suggested::Suggested;
 

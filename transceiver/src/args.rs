@@ -57,6 +57,8 @@ pub(crate) enum Command {
     /// Print a new API key, as a line for the file of API keys.
     #[command(after_help = API_KEY_EXAMPLES)]
     ApiKey(ApiKey),
+    #[command(flatten)]
+    Extra(cli::Extra),
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -6,7 +6,7 @@ mod keys;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use service::exit;
 use transceiver::control::config::Config;
 
@@ -20,5 +20,6 @@ fn main() -> ExitCode {
         Command::PrintConfig(print) => print.run::<Config>(),
         Command::Ctl(question) => ctl::run(&question),
         Command::ApiKey(wanted) => keys::api_key(&wanted),
+        Command::Extra(extra) => extra.run(Args::command()),
     })
 }

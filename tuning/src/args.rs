@@ -50,6 +50,8 @@ pub(crate) enum Command {
     /// Write all that check reads into one file: for a bug report, or to check it elsewhere.
     #[command(after_help = CAPTURE_EXAMPLES)]
     Capture(Capture),
+    #[command(flatten)]
+    Extra(service::cli::Extra),
 }
 
 const CHECK_EXAMPLES: &str = "\

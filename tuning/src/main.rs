@@ -5,7 +5,7 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use service::exit;
 
 use args::{Args, Command};
@@ -26,6 +26,10 @@ fn main() -> ExitCode {
             Command::Unpersist(unpersist) => commands::unpersist(&unpersist)?,
             Command::Explain(explain) => commands::explain(&explain)?,
             Command::Capture(capture) => commands::capture(capture)?,
+            Command::Extra(extra) => {
+                extra.run(Args::command())?;
+                0
+            }
         };
         Ok(())
     });

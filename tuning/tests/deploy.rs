@@ -41,12 +41,13 @@ fn units_are_sound_and_well_confined() {
     }
 }
 
-/// `make install`, or another target that takes a place, with programs of no use.
+/// `make install`, or another target that takes a place, with programs that print what they are asked
+/// for and nothing else.
 fn make(target: &str, prefix: &str, folder: &Path, programs: &[&str]) -> String {
     let build = folder.join("build");
     fs::create_dir_all(&build).unwrap();
     for name in programs {
-        fs::copy("/bin/true", build.join(name)).unwrap();
+        fs::copy("/bin/echo", build.join(name)).unwrap();
     }
     let output = Command::new("make")
         .args(["-s", target])
@@ -84,6 +85,15 @@ fn what_is_installed_can_be_removed() {
     ] {
         assert!(root.join(path).is_file(), "{path}");
     }
+    for (path, asked) in [
+        ("man/man8/ringway-relay.8", "man\n"),
+        ("bash-completion/completions/ringway-relay", "completions bash\n"),
+        ("zsh/site-functions/_ringway-tuning", "completions zsh\n"),
+        ("fish/vendor_completions.d/ringway-tuning.fish", "completions fish\n"),
+    ] {
+        let path = root.join("opt/ringway/share").join(path);
+        assert_eq!(fs::read_to_string(&path).unwrap(), asked, "{}", path.display());
+    }
     make("uninstall", "/opt/ringway", folder.path(), &programs);
     assert_eq!(files_below(&root), BTreeSet::new());
 }
@@ -119,7 +129,15 @@ fn a_package_has_what_is_installed_and_scripts_that_a_shell_can_read() {
         assert!(good, "{text}");
     }
     fs::remove_dir_all(control).unwrap();
-    let mut expected = files_below(&folder.path().join("root"));
+    for path in ["man/man1/ringway-loadgen.1.gz", "zsh/vendor-completions/_ringway-transceiver"] {
+        assert!(unpacked.join("usr/share").join(path).is_file(), "{path}");
+    }
+    let packed = |path: PathBuf| match path.starts_with("usr/share/man") {
+        true => PathBuf::from(format!("{}.gz", path.display())),
+        false => path,
+    };
+    let installed = files_below(&folder.path().join("root"));
+    let mut expected: BTreeSet<_> = installed.into_iter().map(packed).collect();
     // Debian's names and places for these.
     let documents = Path::new("usr/share/doc/ringway");
     for name in ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
