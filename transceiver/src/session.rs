@@ -2,10 +2,13 @@
 //!
 //! It has no socket and no clock. The shard hands it packets and the time, and sends what it gives
 //! to the [`Outlet`]. str0m wants one change at a time, with everything it has to say taken from it
-//! in between; `drive` is the only place where that happens.
+//! in between; [`drive`] is the only place where that happens.
 
+mod drive;
 mod early;
+mod events;
 mod media;
+mod outlet;
 mod path;
 mod playout;
 mod report;
@@ -14,112 +17,28 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use outlet::{Outlet, Step, Tally};
 pub use path::{PATHS_MAX, Path};
 
-use crate::backend::{Backend, Heard, Level, Line, Message};
+use crate::backend::{Backend, Line};
 use crate::call::{CallState, EndReason};
 use crate::negotiation::{self, Credentials, Fragment, Offer, OfferError, Renegotiated, STAND_IN};
 use crate::shard::Opening;
 use media::Media;
 use path::{Check, Paths};
-use playout::{Due, Playout};
+use playout::Playout;
 use report::Milestones;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use str0m::channel::ChannelId;
-use str0m::format::PayloadParams;
-use str0m::media::{MediaData, MediaKind, MediaTime, Mid};
+use str0m::media::Mid;
 use str0m::net::{Protocol, Receive};
-use str0m::{Event, IceConnectionState, Input, Output, Rtc};
-use wire::demux::PacketClass;
+use str0m::{Input, Rtc};
 use wire::hint::SessionTag;
 use wire::stun;
 
 /// A client that never comes is given up after this long. Browsers stop trying before.
 const SETUP_TIME_MAX: Duration = Duration::from_secs(30);
-/// Turns of one drive. A session that is not quiet by then has a bug, in us or in str0m.
-const TURNS_MAX: u32 = 10_000;
-
-/// Where a session's packets go.
-pub trait Outlet {
-    /// Sends a packet to a client.
-    fn send(&mut self, path: &Path, packet: &[u8]);
-    /// Counts what happened.
-    fn count(&mut self, tally: Tally);
-}
-
-/// What a session counts for its shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tally {
-    /// An audio packet came.
-    AudioIn,
-    /// So many did not, by their numbers.
-    AudioLost(u64),
-    /// An audio packet left.
-    AudioOut,
-    /// A packet that the session could not make sense of.
-    Unreadable,
-    /// A packet for a client that has not shown itself yet.
-    NoPath,
-    /// A backend's audio or message found no taker: no track or no channel to send it by.
-    NoTaker,
-    /// The client's address changed.
-    AddressChange,
-    /// A check was one that had been seen from elsewhere.
-    ReplayedCheck,
-    /// How unevenly audio arrives, every few seconds.
-    Jitter(Duration),
-    /// How long audio takes to the client and its report back, every few seconds.
-    RoundTrip(Duration),
-    /// Setting up reached a step, after so long.
-    Reached(Step, Duration),
-}
-
-/// Steps of setting up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// The answer was ready.
-    Offer,
-    /// The first authentic check came.
-    FirstCheck,
-    /// ICE was connected.
-    Ice,
-    /// Keys were agreed on.
-    Dtls,
-    /// The first audio came.
-    FirstAudioIn,
-    /// The first audio left.
-    FirstAudioOut,
-    /// The data channel opened.
-    DataChannel,
-}
-
-impl Step {
-    /// All, in the usual order.
-    pub const ALL: [Self; 7] = [
-        Self::Offer,
-        Self::FirstCheck,
-        Self::Ice,
-        Self::Dtls,
-        Self::FirstAudioIn,
-        Self::FirstAudioOut,
-        Self::DataChannel,
-    ];
-
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Offer => "offer",
-            Self::FirstCheck => "first_check",
-            Self::Ice => "ice",
-            Self::Dtls => "dtls",
-            Self::FirstAudioIn => "first_audio_in",
-            Self::FirstAudioOut => "first_audio_out",
-            Self::DataChannel => "data_channel",
-        }
-    }
-}
 
 /// What became of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -427,215 +346,6 @@ impl Session {
     /// Whether this client's packets are its own.
     pub fn has_path(&self, path: &Path) -> bool {
         self.paths.all().any(|known| known.is_same_client(path))
-    }
-
-    /// Takes from str0m all it has to say, and gives it, one at a time, what is due.
-    fn drive(&mut self, cause: Option<Path>, now: Instant, outlet: &mut impl Outlet) {
-        self.line.set_now(now);
-        for _ in 0..TURNS_MAX {
-            match self.rtc.poll_output() {
-                Ok(Output::Transmit(transmit)) => self.send(&transmit.contents, cause, outlet),
-                Ok(Output::Event(event)) => self.on_event(event, now, outlet),
-                Ok(Output::Timeout(at)) => {
-                    self.rtc_timeout = at;
-                    if !self.do_what_is_due(now, outlet) {
-                        return;
-                    }
-                }
-                Err(_) => {
-                    outlet.count(Tally::Unreadable);
-                    if !self.rtc.is_alive() {
-                        self.rtc_timeout = now + self.call_time_max;
-                        return self.closed(EndReason::Failed);
-                    }
-                }
-            }
-        }
-        tracing::error!(call = %self.facts.id, "a session does not come to rest: it is ended");
-        self.rtc.disconnect();
-        self.closed(EndReason::Failed);
-    }
-
-    /// Answers to checks go back the way of the check; all else to where the client was last
-    /// heard for certain, which str0m would find out fifteen seconds later.
-    fn send(&mut self, packet: &[u8], cause: Option<Path>, outlet: &mut impl Outlet) {
-        let path = match PacketClass::of(packet) {
-            PacketClass::Stun => cause,
-            PacketClass::Dtls | PacketClass::Rtp | PacketClass::Rtcp | PacketClass::Other => {
-                self.paths.egress()
-            }
-        };
-        match path {
-            Some(path) => outlet.send(&path, packet),
-            None => outlet.count(Tally::NoPath),
-        }
-    }
-
-    /// One change to str0m, if there is one to make.
-    fn do_what_is_due(&mut self, now: Instant, outlet: &mut impl Outlet) -> bool {
-        if self.end.is_some() || !self.rtc.is_alive() {
-            return false;
-        }
-        if self.line.hung_up {
-            self.backend.on_end(EndReason::BackendClosed);
-            self.end = Some(EndReason::BackendClosed);
-            self.state = CallState::Ended;
-            return self.rtc.close().is_ok();
-        }
-        self.send_message(now) || self.send_audio(now, outlet)
-    }
-
-    fn send_message(&mut self, now: Instant) -> bool {
-        if self.channel_full {
-            return false;
-        }
-        let Some(channel) = self.channel.and_then(|id| self.rtc.channel(id)) else { return false };
-        let Some(message) = self.line.next_message() else { return false };
-        let mut channel = channel;
-        let is_binary = matches!(message, Message::Binary(_));
-        match channel.write(is_binary, message.bytes()) {
-            Ok(true) => self.line.message_sent(),
-            Ok(false) => {
-                self.channel_full = true;
-                channel.set_buffered_amount_low_threshold(16 << 10);
-                return false;
-            }
-            // The channel is closing: nobody will read it.
-            Err(_) => self.line.message_sent(),
-        }
-        self.rtc.handle_input(Input::Timeout(now)).is_ok()
-    }
-
-    fn send_audio(&mut self, now: Instant, outlet: &mut impl Outlet) -> bool {
-        // What is played before there are keys to send it with waits for them.
-        if !matches!(self.state, CallState::Connected | CallState::Disconnected) {
-            return false;
-        }
-        let due = match self.playout.due(&mut self.line, now) {
-            Due::Nothing => return false,
-            Due::Tell(playout) => {
-                self.backend.on_playout(playout, &mut self.line);
-                return true;
-            }
-            Due::Frame(frame) => frame,
-        };
-        let bytes = due.opus.len() as u64;
-        if !self.write(due, now) {
-            outlet.count(Tally::NoTaker);
-            return true;
-        }
-        self.media.packets_out += 1;
-        self.media.bytes_out += bytes;
-        outlet.count(Tally::AudioOut);
-        self.reach(Step::FirstAudioOut, now, outlet);
-        // Writing only queues: without this the packet would wait for the next timer.
-        if self.rtc.handle_input(Input::Timeout(now)).is_err() {
-            outlet.count(Tally::Unreadable);
-        }
-        true
-    }
-
-    fn write(&mut self, frame: playout::Frame, now: Instant) -> bool {
-        let Some(writer) = self.audio.and_then(|mid| self.rtc.writer(mid)) else { return false };
-        let Some(pt) = writer.payload_params().next().map(PayloadParams::pt) else {
-            return false;
-        };
-        let time = MediaTime::new(frame.time_48k, str0m::media::Frequency::FORTY_EIGHT_KHZ);
-        let writer = writer.start_of_talkspurt(frame.begins_speech);
-        writer.write(pt, now, time, frame.opus).is_ok()
-    }
-
-    fn on_event(&mut self, event: Event, now: Instant, outlet: &mut impl Outlet) {
-        match event {
-            Event::IceConnectionStateChange(state) => self.on_ice(state, now, outlet),
-            Event::Connected => {
-                self.state = CallState::Connected;
-                self.reach(Step::Dtls, now, outlet);
-                self.backend.on_connected(&mut self.line);
-            }
-            // One conversation: the first track and the first channel.
-            Event::MediaAdded(added) if added.kind == MediaKind::Audio && self.audio.is_none() => {
-                self.audio = Some(added.mid);
-            }
-            Event::MediaData(data) => self.on_audio(&data, now, outlet),
-            Event::ChannelOpen(id, _) if self.channel.is_none() => {
-                self.channel = Some(id);
-                self.reach(Step::DataChannel, now, outlet);
-                self.backend.on_channel(&mut self.line);
-            }
-            Event::ChannelData(data) if self.channel == Some(data.id) => {
-                let message = if data.binary {
-                    Message::Binary(data.data)
-                } else {
-                    Message::Text(String::from_utf8_lossy(&data.data).into_owned())
-                };
-                self.backend.on_message(message, &mut self.line);
-            }
-            Event::ChannelClose(id) if self.channel == Some(id) => {
-                self.channel = None;
-                self.channel_full = false;
-            }
-            Event::ChannelBufferedAmountLow(_) => self.channel_full = false,
-            Event::PeerStats(stats) => self.media.on_peer(&stats),
-            Event::MediaIngressStats(stats) => {
-                outlet.count(Tally::Jitter(self.media.on_ingress(&stats)));
-            }
-            Event::MediaEgressStats(stats) => {
-                if let Some(round_trip) = self.media.on_egress(&stats) {
-                    outlet.count(Tally::RoundTrip(round_trip));
-                }
-            }
-            Event::Closed => self.closed(EndReason::ClientClosed),
-            _ => {}
-        }
-    }
-
-    fn on_ice(&mut self, state: IceConnectionState, now: Instant, outlet: &mut impl Outlet) {
-        match state {
-            IceConnectionState::Connected | IceConnectionState::Completed => {
-                self.reach(Step::Ice, now, outlet);
-                self.lost_at = None;
-                if self.state == CallState::Disconnected {
-                    self.state = CallState::Connected;
-                }
-            }
-            IceConnectionState::Disconnected => {
-                if self.state == CallState::Connected {
-                    self.state = CallState::Disconnected;
-                    self.lost_at = Some(now);
-                }
-            }
-            IceConnectionState::New | IceConnectionState::Checking => {}
-        }
-    }
-
-    fn on_audio(&mut self, data: &MediaData, now: Instant, outlet: &mut impl Outlet) {
-        if self.audio != Some(data.mid) {
-            return;
-        }
-        let lost = self.media.on_audio(data);
-        if lost > 0 {
-            outlet.count(Tally::AudioLost(lost));
-        }
-        outlet.count(Tally::AudioIn);
-        self.reach(Step::FirstAudioIn, now, outlet);
-        let level = data.ext_vals.audio_level;
-        let heard = Heard {
-            time_48k: data.time.numer(),
-            level: level.map(|dbov| Level { dbov, voice: data.ext_vals.voice_activity }),
-            after_loss: !data.contiguous,
-            opus: Arc::clone(&data.data),
-        };
-        self.backend.on_audio(heard, &mut self.line);
-    }
-
-    /// The connection is over, whoever ended it.
-    fn closed(&mut self, reason: EndReason) {
-        if self.end.is_none() {
-            self.end = Some(reason);
-            self.backend.on_end(reason);
-        }
-        self.state = CallState::Ended;
     }
 
     fn reach(&mut self, step: Step, now: Instant, outlet: &mut impl Outlet) {

@@ -2,6 +2,9 @@
 //!
 //! Each trap that str0m sets for a server behind a relay has a test that fails without its handling.
 
+use crate::backend::{Heard, Message};
+use std::sync::Arc;
+use wire::demux::PacketClass;
 use super::testing::{INGRESS, credentials, keyring, opening, path};
 use super::*;
 use crate::backend::echo::Echoes;
