@@ -42,7 +42,8 @@ grep 'left out' "$stage/said" >&2 || true
 rm "$stage/said"
 # Where it came from line by line goes: 180 MB. The functions' names stay: perf and a panic tell by them.
 strip --strip-debug "$stage"/usr/bin/*
-gzip -9n "$stage"/usr/share/man/man?/*
+# None where the programs are another machine's: they print their pages themselves.
+[ ! -d "$stage/usr/share/man" ] || find "$stage/usr/share/man" -type f -exec gzip -9n {} +
 documents=$stage/usr/share/doc/ringway
 # Debian's names for these, and in its form. The Apache licence is on every Debian host.
 gzip -9nc CHANGELOG.md >"$documents/changelog.gz"
