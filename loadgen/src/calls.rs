@@ -6,6 +6,7 @@
 mod beat;
 mod book;
 mod failure;
+mod kept;
 pub mod signaling;
 mod task;
 mod worker;

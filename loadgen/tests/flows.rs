@@ -156,6 +156,92 @@ fn flows_go_through_a_real_relay() {
     assert!(std::fs::read_to_string(&html).unwrap().contains("<svg"));
 }
 
+#[test]
+fn a_generator_that_cannot_keep_up_says_so_unless_the_objectives_were_met_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = keys(folder.path());
+    let (_sink, address) = sink(&keys, &["--direct"]);
+    // Four million packets a second are more than any thread sends.
+    let load = ["--flows", "2000", "--profile", "2000x160", "--duration", "2s", "--beyond-caps"];
+    for (slo, code, verdict) in [
+        (None, 3, "bottleneck"),
+        (Some("p99=0.001ms"), 3, "bottleneck"),
+        (Some("loss=100%"), 0, "met"),
+    ] {
+        let words: Vec<&str> =
+            load.into_iter().chain(slo.into_iter().flat_map(|slo| ["--slo", slo])).collect();
+        let (is, report) = flows(address, &keys, &words);
+        assert!(!report["bottlenecks"].as_array().unwrap().is_empty(), "{slo:?}");
+        assert_eq!((is, report["verdict"].as_str()), (code, Some(verdict)), "{slo:?}");
+    }
+}
+
+#[test]
+fn a_soak_that_is_stopped_reports_what_there_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = keys(folder.path());
+    let (_sink, address) = sink(&keys, &["--direct"]);
+    let report = folder.path().join("soak.json");
+    let mut soak = program(&["flows", "--soak", "--flows", "20", "-q", "--relay"])
+        .args([&address.to_string(), "--keys", keys.to_str().unwrap()])
+        .args(["--json", report.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Process)
+        .unwrap();
+    // Some stretches of a soak are a minute each; it need not come to the end of the first.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(soak.0.try_wait().unwrap().is_none(), "an hour is not over");
+    kill(Pid::from_raw(i32::try_from(soak.0.id()).unwrap()), Signal::SIGINT).unwrap();
+    let code = soak.0.wait().unwrap().code();
+    assert!(matches!(code, Some(0 | 3)), "{code:?}");
+    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!((&report["mode"], &report["interrupted"]), (&"soak".into(), &true.into()));
+    assert_eq!(report["steps"].as_array().unwrap().len(), 1);
+    assert_all_came_back(&report, 20);
+}
+
+/// A network of our own, in which private addresses are fair game and public ones are not.
+#[test]
+fn flows_in_a_namespace_come_from_its_networks_and_go_where_they_are_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = keys(folder.path());
+    let made = Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        println!("skipped: needs root, unshare and ip");
+        return;
+    }
+    let run = |target: &str, words: &[&str]| {
+        let script = "ip link set lo up && ip address add $0/32 dev lo && \
+            ip route add local 10.99.0.0/16 dev lo && \
+            { \"$1\" sink --direct --keys \"$2\" --listen $0:3600 --duration 8s >&2 & sleep 0.5; } && \
+            exec \"$@\"";
+        let script = script.replace("exec \"$@\"", "shift 2 && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["-n", "sh", "-c", &script, target, support::PROGRAM]).arg(&keys);
+        command.args([support::PROGRAM, "flows", "--relay", &format!("{target}:3600"), "--keys"]);
+        command.arg(&keys).args(["--sources", "10.99.0.0/16", "--flows", "300"]);
+        command.args(["--duration", "2s", "--json", "-", "-q"]).args(words).output().unwrap()
+    };
+    // Where it cannot be told whose network this is, it counts as the host's.
+    let told = std::fs::read_link("/proc/1/ns/net").is_ok();
+    let private = ["--target-authorized", "10.77.0.1"];
+    let private = run("10.77.0.1", if told { &[] } else { &private });
+    let allowed = run("203.0.113.1", &["--target-authorized", "203.0.113.1"]);
+    for output in [private, allowed] {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report: Value = serde_json::from_slice(&output.stdout).expect(&text);
+        assert_all_came_back(&report, 300);
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{text}");
+    }
+    for words in [&[][..], &["--target-authorized", "203.0.113.2"]] {
+        let output = run("203.0.113.1", words);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("--target-authorized"), "{text}");
+    }
+}
+
 /// The relay beside our own program, if it has been built.
 fn relay_program() -> Option<PathBuf> {
     let path = Path::new(support::PROGRAM).with_file_name("ringway-relay");

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use tokio_uring::net::UdpSocket;
 use super::beat::{Alarm, Beat};
 use super::book::Book;
 use super::failure::Failure;
+use super::kept::Kept;
 use super::signaling::Signaling;
 use crate::call::{Call, Event, Identity, udp_candidates};
 use crate::measure::{Measurement, Nanoseconds};
@@ -87,7 +87,7 @@ impl Leave {
 }
 
 type Received = (std::io::Result<(usize, SocketAddr)>, Vec<u8>);
-type Receiving = Pin<Box<dyn Future<Output = Received>>>;
+type Receiving = Kept<Received>;
 
 struct Task {
     shared: Rc<Shared>,
@@ -302,7 +302,7 @@ impl Task {
                 continue;
             }
             let length = transmit.bytes.len() as u64;
-            let (result, _) = self.socket.send_to(transmit.bytes, transmit.destination).await;
+            let (result, _) = send(&self.socket, transmit.bytes, transmit.destination).await;
             let mut window = self.shared.window.borrow_mut();
             match result {
                 Ok(_) => window.counts.bytes_sent += length,
@@ -348,8 +348,7 @@ impl Task {
     }
 
     /// A receive that is dropped stays in the ring and holds the socket open until something
-    /// arrives; and tokio-uring 0.5 frees its buffer when the runtime ends, with the kernel still
-    /// writing to it. So something arrives: a byte from ourselves.
+    /// arrives. So something arrives: a byte from ourselves.
     async fn settle(&self, receiving: Receiving) {
         let Ok(own) = self.socket.local_addr() else { return };
         let localhost = if self.is_ipv4 {
@@ -357,7 +356,7 @@ impl Task {
         } else {
             SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, own.port()))
         };
-        let (sent, _) = self.socket.send_to(vec![0], localhost).await;
+        let (sent, _) = send(&self.socket, vec![0], localhost).await;
         if sent.is_ok() {
             let _ = tokio::time::timeout(SETTLE_TIME, receiving).await;
         }
@@ -366,5 +365,14 @@ impl Task {
 
 fn receive(socket: &Rc<UdpSocket>, buffer: Vec<u8>) -> Receiving {
     let socket = Rc::clone(socket);
-    Box::pin(async move { socket.recv_from(buffer).await })
+    Kept::new(async move { socket.recv_from(buffer).await })
+}
+
+fn send(
+    socket: &Rc<UdpSocket>,
+    bytes: Vec<u8>,
+    to: SocketAddr,
+) -> Kept<(std::io::Result<usize>, Vec<u8>)> {
+    let socket = Rc::clone(socket);
+    Kept::new(async move { socket.send_to(bytes, to).await })
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use engine::{affinity, clock};
 
 use super::beat::Beat;
@@ -14,6 +14,7 @@ use super::signaling::Signaling;
 use super::task::{self, Clock, Leave, Shared};
 use crate::call::Identity;
 use crate::control::{Control, Share, WINDOW_INTERVAL, Window, Windows};
+use crate::flows::Load;
 use crate::measure::{Measurement, Nanoseconds};
 use crate::population::{Change, Population};
 use crate::target::Permission;
@@ -22,6 +23,8 @@ use crate::target::Permission;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A call that failed keeps its place for so long, so that nobody is hammered.
 const BACK_OFF: Duration = Duration::from_secs(2);
+/// After this long, calls of a thread that gives up are left to those they are with.
+const ABANDON_TIME: Duration = Duration::from_secs(5);
 /// Requests that the ring takes at once; more wait in the runtime.
 const RING_ENTRIES: u32 = 1024;
 
@@ -65,11 +68,18 @@ impl Worker {
                 clock: Clock::new(),
                 beat,
             });
-            let supervisor = Supervisor::new(shared, self.share);
-            tokio::select! {
+            let mut supervisor = Supervisor::new(shared, self.share);
+            let result = tokio::select! {
                 result = supervisor.run(control, windows) => result,
-                result = beating => result.context("the timer's task panicked")?.context("The timer failed"),
+                result = beating => match result {
+                    Ok(result) => result.context("The timer failed"),
+                    Err(_) => Err(anyhow!("the timer's task panicked")),
+                },
+            };
+            if result.is_err() {
+                supervisor.abandon().await;
             }
+            result
         })
     }
 }
@@ -97,7 +107,7 @@ impl Supervisor {
         }
     }
 
-    async fn run(mut self, control: &Arc<Control>, windows: &Windows) -> anyhow::Result<()> {
+    async fn run(&mut self, control: &Arc<Control>, windows: &Windows) -> anyhow::Result<()> {
         let (mut epoch, mut stop) = (0, false);
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -117,6 +127,20 @@ impl Supervisor {
                 return self.hand_in(epoch, windows);
             }
         }
+    }
+
+    /// Ends all calls out of turn, as far as they end in a reasonable time.
+    async fn abandon(&mut self) {
+        self.population.borrow_mut().set_load(Load::default());
+        for leave in self.present.drain(..) {
+            leave.tell();
+        }
+        let calls = async {
+            while Rc::strong_count(&self.shared) > 1 {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        let _ = tokio::time::timeout(ABANDON_TIME, calls).await;
     }
 
     fn populate(&mut self) {

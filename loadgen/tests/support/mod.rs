@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 pub(crate) mod answerer;
+pub(crate) mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use answerer::Answerer;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ringway-loadgen");
 
@@ -48,8 +50,19 @@ pub(crate) const TOKEN: &str = "correct-horse";
 
 impl Deployment {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), None)
+    }
+
+    /// Behind TLS, as every deployment on the internet is.
+    pub(crate) fn start_with_tls(tls: Arc<ServerConfig>) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), Some(tls))
+    }
+
+    /// On a listener, wherever that is; media are served where it is too.
+    pub(crate) fn on(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
+        let address = listener.local_addr().unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{address}");
         let behaviour = Arc::<Behaviour>::default();
         let shared = Arc::clone(&behaviour);
         thread::spawn(move || {
@@ -57,8 +70,18 @@ impl Deployment {
                 if shared.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || signal(stream.unwrap(), &shared));
+                let (shared, tls) = (Arc::clone(&shared), tls.clone());
+                thread::spawn(move || {
+                    let stream = stream.unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                    match tls {
+                        None => signal(stream, address, &shared),
+                        Some(tls) => {
+                            let connection = ServerConnection::new(tls).unwrap();
+                            signal(StreamOwned::new(connection, stream), address, &shared);
+                        }
+                    }
+                });
             }
         });
         Self { url, behaviour }
@@ -68,13 +91,13 @@ impl Deployment {
 impl Drop for Deployment {
     fn drop(&mut self) {
         self.behaviour.stop.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
+        let address = self.url.rsplit('/').next().unwrap();
+        let _ = TcpStream::connect(address);
     }
 }
 
 /// Reads one request and answers it.
-fn signal(mut stream: TcpStream, behaviour: &Arc<Behaviour>) {
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+fn signal(mut stream: impl Read + Write, address: SocketAddr, behaviour: &Arc<Behaviour>) {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     let (head, body) = loop {
@@ -94,15 +117,21 @@ fn signal(mut stream: TcpStream, behaviour: &Arc<Behaviour>) {
             break (head, body.to_owned());
         }
     };
-    let (status, location, body) = respond(&head, &body, behaviour);
+    let (status, location, body) = respond(&head, &body, address, behaviour);
     let _ = write!(
         stream,
         "HTTP/1.1 {status}\r\nContent-Type: application/sdp\r\n{location}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
+    let _ = stream.flush();
 }
 
-fn respond(head: &str, body: &str, behaviour: &Arc<Behaviour>) -> (&'static str, String, String) {
+fn respond(
+    head: &str,
+    body: &str,
+    address: SocketAddr,
+    behaviour: &Arc<Behaviour>,
+) -> (&'static str, String, String) {
     let none = String::new;
     if !head.contains(&format!("authorization: bearer {TOKEN}")) {
         return ("401 Unauthorized", none(), none());
@@ -119,7 +148,7 @@ fn respond(head: &str, body: &str, behaviour: &Arc<Behaviour>) -> (&'static str,
     let offer = &body[from..];
     let offer = offer.split("\r\n--").next().unwrap();
     behaviour.calls.fetch_add(1, Ordering::Relaxed);
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind((address.ip(), 0)).unwrap();
     let mut server = Answerer::new(socket.local_addr().unwrap(), Instant::now());
     let answer = server.answer(&format!("{offer}\r\n"), Instant::now());
     let behaviour = Arc::clone(behaviour);
