@@ -3,7 +3,7 @@
 use super::clusters::{Clusters, ClustersError, Route};
 use super::decide::{Action, Arrival, Target};
 use super::flow::{FlowSlot, FlowState};
-use super::limits::FLOWS_PAGE_MAX;
+use super::limits::{FLOWS_PAGE_MAX, FLOWS_PAGE_SLOTS_MAX};
 use super::now::Now;
 use super::peers::PeerIndex;
 use super::records::Recalled;
@@ -80,7 +80,7 @@ pub struct FlowInfo {
     pub pending: Option<(Route, SessionTag)>,
 }
 
-/// Some flows, and where to go on.
+/// Some flows, and where to go on. There may be none on a page, and more on the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowsPage {
     /// The flows.
@@ -233,14 +233,16 @@ impl Router {
 
     fn page(&self, cursor: u32, most: u32, now: Now) -> FlowsPage {
         let most = most.clamp(1, FLOWS_PAGE_MAX) as usize;
+        let slots = self.flows.slots();
+        let end = slots.min(cursor.saturating_add(FLOWS_PAGE_SLOTS_MAX));
         let mut flows = Vec::new();
-        for slot in cursor..self.flows.slots() {
+        for slot in cursor..end {
             if flows.len() == most {
                 return FlowsPage { flows, next: Some(slot) };
             }
             flows.extend(self.show(FlowSlot(slot), now));
         }
-        FlowsPage { flows, next: None }
+        FlowsPage { flows, next: (end < slots).then_some(end) }
     }
 
     fn show(&self, slot: FlowSlot, now: Now) -> Option<FlowInfo> {

@@ -73,6 +73,8 @@ pub const CHANGE_EVENTS_MAX: usize = 4_096;
 pub const MISS_EVENTS_MAX: usize = 1_024;
 /// Flows in one page of a listing.
 pub const FLOWS_PAGE_MAX: u32 = 1_000;
+/// Slots that one page looks at: an empty table is as long as a full one, and packets wait.
+pub const FLOWS_PAGE_SLOTS_MAX: u32 = 4_096;
 
 const _: () = {
     assert!(FLOWS_DEFAULT <= FLOWS_MAX && NEW_FLOWS_DEFAULT <= NEW_FLOWS_MAX);

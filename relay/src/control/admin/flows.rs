@@ -36,8 +36,9 @@ pub(super) async fn page(
         let Reply::Flows(page) = reply.map_err(refuse)? else { return Err(mismatch()) };
         flows.extend(page.flows.iter().map(|flow| show(names, cursor.worker, flow)));
         at = after(cursor, page.next, only, workers);
-        // A router's page has a limit of its own; the rest is for the next request.
-        if page.next.is_some() {
+        // A router's page has a limit of its own; the rest is for the next request. An empty one
+        // is a stretch of the table without flows.
+        if page.next.is_some() && !page.flows.is_empty() {
             break;
         }
     }
