@@ -35,6 +35,13 @@ pub fn pair() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel(ours), theirs))
 }
 
+impl From<OwnedFd> for Channel {
+    /// Any socket whose messages have borders.
+    fn from(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+}
+
 impl Channel {
     /// The end that the process before has left at standard input, which reads as empty from then
     /// on.

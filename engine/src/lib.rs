@@ -16,6 +16,7 @@ pub mod direct;
 pub mod handover;
 pub mod heap;
 pub mod histogram;
+pub mod inherited;
 mod interface;
 mod kernel;
 mod link;

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     self, AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, setsockopt, sockopt,
 };
@@ -176,16 +177,32 @@ pub fn bind(settings: &SocketSettings) -> Result<BoundSocket, SocketError> {
 /// What cannot be changed on a bound socket is as that process left it.
 pub fn adopt(socket: OwnedFd, settings: &SocketSettings) -> Result<BoundSocket, SocketError> {
     let address = settings.address;
-    let fail = |what: &'static str, hint: &'static str| {
-        move |source: io::Error| SocketError { address, what, hint, source }
+    let fail = |what: &'static str| {
+        move |source: io::Error| SocketError { address, what, hint: "", source }
     };
-    let bound = local_address(&socket).map_err(fail("local address", ""))?;
-    if bound != address {
-        let source = io::Error::other(format!("it is bound to {bound}"));
-        return Err(fail("a socket that was handed over", "")(source));
-    }
-    let buffers = size_buffers(&socket, settings).map_err(fail("buffer sizes", ""))?;
+    suits(&socket, settings).map_err(fail("a socket that was handed over"))?;
+    // Whoever kept it meanwhile may have changed that.
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map_err(|error| fail("options")(error.into()))?;
+    let buffers = size_buffers(&socket, settings).map_err(fail("buffer sizes"))?;
     Ok(BoundSocket { socket, address, buffers })
+}
+
+/// Whether a socket is what [`bind`] would make with these settings, but for its buffers.
+pub fn suits(socket: &OwnedFd, settings: &SocketSettings) -> io::Result<()> {
+    let bound = local_address(socket)?;
+    if bound != settings.address {
+        return Err(io::Error::other(format!("it is bound to {bound}")));
+    }
+    if options::read(socket, libc::SOL_SOCKET, libc::SO_PROTOCOL)? != libc::IPPROTO_UDP {
+        return Err(io::Error::other("it is no UDP socket"));
+    }
+    let shares = options::read(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT)? != 0;
+    match (shares, settings.reuse_port) {
+        (false, true) => Err(io::Error::other("it does not share its port (SO_REUSEPORT)")),
+        (true, false) => Err(io::Error::other("it shares its port (SO_REUSEPORT)")),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the sockets of a `SO_REUSEPORT` group, one per worker, in order: the kernel numbers them
@@ -357,7 +374,16 @@ mod tests {
         assert_eq!(adopted.address, bound.address);
         assert_eq!(adopted.buffers.receive.granted_bytes, 100_000);
         let elsewhere = SocketSettings::public("127.0.0.1:1".parse().unwrap());
-        let error = adopt(bound.socket, &elsewhere).unwrap_err().to_string();
+        let refused = |settings: &SocketSettings| {
+            adopt(bound.socket.try_clone().unwrap(), settings).unwrap_err().to_string()
+        };
+        let error = refused(&elsewhere);
         assert!(error.contains(&format!("it is bound to {}", bound.address)), "{error}");
+        let error = refused(&SocketSettings::tunnel(bound.address));
+        assert!(error.contains("it shares its port"), "{error}");
+        let stream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = SocketSettings::tunnel(stream.local_addr().unwrap());
+        let error = adopt(stream.into(), &settings).unwrap_err().to_string();
+        assert!(error.contains("it is no UDP socket"), "{error}");
     }
 }

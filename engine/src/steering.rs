@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 
+use crate::options;
+
 const LOAD_WORD: u16 = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
 const JUMP_IF_EQUAL: u16 = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
 const MODULO: u16 = code(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K);
@@ -20,6 +22,8 @@ const RETURN_CONSTANT: u16 = code(libc::BPF_RET | libc::BPF_K);
 const RETURN_ACCUMULATOR: u16 = code(libc::BPF_RET | 0x10);
 /// Where a classic BPF program finds the number of the CPU it runs on.
 const CPU: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU).cast_unsigned();
+/// `SO_DETACH_REUSEPORT_BPF`, which libc does not have.
+const DETACH_REUSEPORT_BPF: libc::c_int = 68;
 /// `BPF_MAXINSNS`.
 const INSTRUCTIONS_MAX: usize = 4096;
 
@@ -51,6 +55,15 @@ pub fn by_cpu(socket: &impl AsFd, cpus: &[usize]) -> io::Result<()> {
     };
     Errno::result(result)?;
     Ok(())
+}
+
+/// Steers a group no more: datagrams are distributed by the hash again.
+pub fn by_hash(socket: &impl AsFd) -> io::Result<()> {
+    match options::set(socket, libc::SOL_SOCKET, DETACH_REUSEPORT_BPF, 0) {
+        // It was not steered.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
 }
 
 fn program(cpus: &[usize]) -> Option<Vec<libc::sock_filter>> {
@@ -113,6 +126,9 @@ mod tests {
         }
         let settings = SocketSettings::public("127.0.0.1:0".parse().unwrap());
         let group = sockets::bind_group(&settings, cpus.len()).unwrap();
+        by_cpu(&group[0].socket, &cpus).unwrap();
+        by_hash(&group[0].socket).unwrap();
+        by_hash(&group[0].socket).unwrap();
         by_cpu(&group[0].socket, &cpus).unwrap();
         let address = group[0].address;
         let sockets: Vec<UdpSocket> =

@@ -1,13 +1,19 @@
 //! Tells systemd how the process is doing (`Type=notify` or `notify-reload`, `WatchdogSec=`).
 //!
 //! The protocol is a datagram of `KEY=value` lines to the Unix socket named in `NOTIFY_SOCKET`;
-//! `man sd_notify`. Forty lines of our own, because the crate for it reads and changes the
+//! `man sd_notify`. Some lines of our own, because the crate for it reads and changes the
 //! environment of the running process, and cannot be pointed at a test's socket.
+//!
+//! The manager can also keep descriptors (`FileDescriptorStoreMax=`), which the next process of the
+//! service finds at its start, however this one ends.
 
-use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 /// Something to tell the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +35,9 @@ pub enum State<'a> {
 /// The way to the supervisor. Without one, everything here does nothing.
 #[derive(Debug)]
 pub struct Notifier {
-    to: Option<(UnixDatagram, SocketAddr)>,
+    to: Option<(UnixDatagram, UnixAddr)>,
     watchdog: Option<Duration>,
+    keeps: usize,
 }
 
 impl Notifier {
@@ -42,6 +49,7 @@ impl Notifier {
             variable("NOTIFY_SOCKET").as_deref(),
             variable("WATCHDOG_USEC").as_deref(),
             variable("WATCHDOG_PID").as_deref(),
+            variable("FDSTORE").as_deref(),
         )
     }
 
@@ -49,13 +57,14 @@ impl Notifier {
         socket: Option<&str>,
         watchdog_usec: Option<&str>,
         watchdog_pid: Option<&str>,
+        store: Option<&str>,
     ) -> io::Result<Self> {
         let Some(socket) = socket.filter(|socket| !socket.is_empty()) else {
-            return Ok(Self { to: None, watchdog: None });
+            return Ok(Self { to: None, watchdog: None, keeps: 0 });
         };
         let address = match socket.strip_prefix('@') {
-            Some(name) => SocketAddr::from_abstract_name(name)?,
-            None => SocketAddr::from_pathname(socket)?,
+            Some(name) => UnixAddr::new_abstract(name.as_bytes())?,
+            None => UnixAddr::new(socket)?,
         };
         // A supervisor that does not read must not be able to hold us up.
         let from = UnixDatagram::unbound()?;
@@ -66,7 +75,8 @@ impl Notifier {
             .and_then(|text| text.parse().ok())
             .filter(|&microseconds| ours && microseconds > 0)
             .map(Duration::from_micros);
-        Ok(Self { to: Some((from, address)), watchdog })
+        let keeps = store.and_then(|store| store.parse().ok()).unwrap_or(0);
+        Ok(Self { to: Some((from, address)), watchdog, keeps })
     }
 
     /// How often to send [`State::Watchdog`]: half of what the supervisor waits, as its manual
@@ -78,9 +88,6 @@ impl Notifier {
 
     /// Tells. Failure is for the log; no work depends on it.
     pub fn tell(&self, state: State<'_>) -> io::Result<()> {
-        let Some((from, address)) = &self.to else {
-            return Ok(());
-        };
         let message = match state {
             State::Ready => "READY=1".to_owned(),
             State::Reloading => {
@@ -96,12 +103,59 @@ impl Notifier {
             State::Status(text) => format!("STATUS={}", text.replace('\n', " ")),
             State::MainProcess(pid) => format!("MAINPID={pid}"),
         };
-        from.send_to_addr(message.as_bytes(), address).map(|_| ())
+        self.send(&message, &[])
+    }
+
+    /// How many descriptors the supervisor keeps for this service, as far as it says so.
+    #[must_use]
+    pub fn keeps(&self) -> usize {
+        self.keeps
+    }
+
+    /// Has the supervisor keep descriptors under a name. Those that it has already stay as they are.
+    pub fn park(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        // Without FDPOLL=0 systemd lets go of a socket that has an error to tell, such as an ICMP one.
+        self.send(&format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}"), descriptors)
+    }
+
+    /// Has the supervisor let go of all descriptors of a name.
+    pub fn unpark(&self, name: &str) -> io::Result<()> {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[])
+    }
+
+    /// Waits until the supervisor has done what it was told.
+    pub fn wait(&self, patience: Duration) -> io::Result<()> {
+        if self.to.is_none() {
+            return Ok(());
+        }
+        let (ours, theirs) = io::pipe()?;
+        self.send("BARRIER=1", &[theirs.as_fd()])?;
+        // Only the supervisor has that end now, and closes it when its turn comes.
+        drop(theirs);
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(ours.as_fd(), PollFlags::empty())], patience)? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn send(&self, message: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let Some((from, address)) = &self.to else {
+            return Ok(());
+        };
+        let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let rights: &[_] = if raw.is_empty() { &[] } else { &rights };
+        let bytes = [IoSlice::new(message.as_bytes())];
+        sendmsg(from.as_raw_fd(), &bytes, rights, MsgFlags::MSG_NOSIGNAL, Some(address))?;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+
     use super::*;
 
     fn received(at: &UnixDatagram) -> String {
@@ -115,7 +169,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let supervisor = UnixDatagram::bind(&path).unwrap();
-        let notifier = Notifier::new(path.to_str(), None, None).unwrap();
+        let notifier = Notifier::new(path.to_str(), None, None, None).unwrap();
         let table = [
             (State::Ready, "READY=1"),
             (State::Stopping, "STOPPING=1"),
@@ -136,9 +190,9 @@ mod tests {
     #[test]
     fn an_abstract_address_works() {
         let name = format!("ringway-notify-test-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
         let supervisor = UnixDatagram::bind_addr(&address).unwrap();
-        let notifier = Notifier::new(Some(&format!("@{name}")), None, None).unwrap();
+        let notifier = Notifier::new(Some(&format!("@{name}")), None, None, None).unwrap();
         notifier.tell(State::Ready).unwrap();
         assert_eq!(received(&supervisor), "READY=1");
     }
@@ -146,9 +200,10 @@ mod tests {
     #[test]
     fn without_a_supervisor_nothing_happens() {
         for socket in [None, Some("")] {
-            let notifier = Notifier::new(socket, Some("1000000"), None).unwrap();
+            let notifier = Notifier::new(socket, Some("1000000"), None, Some("9")).unwrap();
             notifier.tell(State::Ready).unwrap();
-            assert_eq!(notifier.watchdog_interval(), None);
+            assert_eq!((notifier.watchdog_interval(), notifier.keeps()), (None, 0));
+            notifier.wait(Duration::ZERO).unwrap();
         }
     }
 
@@ -156,12 +211,12 @@ mod tests {
     fn a_supervisor_that_is_gone_or_slow_is_an_error_and_no_wait() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let notifier = Notifier::new(path.to_str(), None, None).unwrap();
+        let notifier = Notifier::new(path.to_str(), None, None, None).unwrap();
         assert!(notifier.tell(State::Ready).is_err());
         let _never_reads = UnixDatagram::bind(&path).unwrap();
         let refused = (0..100_000).find_map(|_| notifier.tell(State::Watchdog).err()).unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        assert!(Notifier::new(Some(&"x".repeat(200)), None, None).is_err());
+        assert!(Notifier::new(Some(&"x".repeat(200)), None, None, None).is_err());
     }
 
     #[test]
@@ -176,9 +231,57 @@ mod tests {
             (None, None, None),
         ];
         for (usec, pid, milliseconds) in table {
-            let notifier = Notifier::new(Some("/nonexistent"), usec, pid).unwrap();
+            let notifier = Notifier::new(Some("/nonexistent"), usec, pid, None).unwrap();
             let interval = milliseconds.map(Duration::from_millis);
             assert_eq!(notifier.watchdog_interval(), interval, "{usec:?} {pid:?}");
         }
+    }
+
+    #[test]
+    fn descriptors_come_along_with_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let supervisor = UnixDatagram::bind(&path).unwrap();
+        let keeps = |store| Notifier::new(path.to_str(), None, None, store).unwrap().keeps();
+        assert_eq!((keeps(Some("7")), keeps(Some("many")), keeps(None)), (7, 0, 0));
+        let notifier = Notifier::new(path.to_str(), None, None, Some("7")).unwrap();
+        let sockets = [UnixDatagram::unbound().unwrap(), UnixDatagram::unbound().unwrap()];
+        notifier.park("two", &sockets.each_ref().map(AsFd::as_fd)).unwrap();
+        notifier.unpark("two").unwrap();
+        let mut buffer = [0; 256];
+        let mut space = nix::cmsg_space!([RawFd; 2]);
+        let mut bytes = [io::IoSliceMut::new(&mut buffer)];
+        let got = nix::sys::socket::recvmsg::<UnixAddr>(
+            supervisor.as_raw_fd(),
+            &mut bytes,
+            Some(&mut space),
+            MsgFlags::empty(),
+        )
+        .unwrap();
+        let count = got.cmsgs().unwrap().map(|control| match control {
+            nix::sys::socket::ControlMessageOwned::ScmRights(raw) => raw.len(),
+            _ => 0,
+        });
+        assert_eq!(count.sum::<usize>(), 2);
+        let length = got.bytes;
+        assert_eq!(&buffer[..length], b"FDSTORE=1\nFDPOLL=0\nFDNAME=two");
+        assert_eq!(received(&supervisor), "FDSTOREREMOVE=1\nFDNAME=two");
+    }
+
+    #[test]
+    fn a_supervisor_is_waited_for_until_it_has_read_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let supervisor = UnixDatagram::bind(&path).unwrap();
+        let notifier = Notifier::new(path.to_str(), None, None, None).unwrap();
+        let error = notifier.wait(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // Nobody takes the descriptor out of these messages, so the kernel closes it with them.
+        let reader = std::thread::spawn(move || {
+            (received(&supervisor), received(&supervisor), drop(supervisor))
+        });
+        notifier.wait(Duration::from_secs(10)).unwrap();
+        let (first, second, ()) = reader.join().unwrap();
+        assert_eq!([first, second], ["BARRIER=1", "BARRIER=1"]);
     }
 }

@@ -168,6 +168,11 @@ impl Relay {
         self.succeeded.notify_one();
     }
 
+    /// Whether another process serves.
+    pub(super) fn is_succeeded(&self) -> bool {
+        self.successor.load(Ordering::Relaxed) != 0
+    }
+
     /// Waits until another process serves, and says which.
     pub(super) async fn successor(&self) -> u32 {
         self.succeeded.notified().await;

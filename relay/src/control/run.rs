@@ -7,6 +7,7 @@ use super::convert;
 use super::directory::Directory;
 use super::metrics::Metrics;
 use super::pages::RelayPages;
+use super::parking::{self, Parked};
 use super::recall;
 use super::relay::{Parts, Relay};
 use super::start::{self, Started};
@@ -18,6 +19,7 @@ use service::config::{ReloadReport, Sources};
 use service::exit::Usage;
 use service::http::Pages as _;
 use service::life::{self, End, Life};
+use service::notify::Notifier;
 use service::signal::Signals;
 use service::{http, keyfile};
 use std::sync::Arc;
@@ -29,8 +31,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs a relay until it is told to stop, or another process takes over from it.
 pub fn run(sources: Sources) -> Result<()> {
+    let parked = Parked::find();
     let mut previous = Previous::find()?;
-    let result = run_after(sources, &mut previous);
+    let result = run_after(sources, &mut previous, parked);
     // Still there: this process has not served.
     if let (Some(previous), Err(error)) = (previous, &result) {
         previous.refuse(error);
@@ -38,7 +41,7 @@ pub fn run(sources: Sources) -> Result<()> {
     result
 }
 
-fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
+fn run_after(sources: Sources, previous: &mut Option<Previous>, parked: Parked) -> Result<()> {
     let (config, log) = life::begin::<Config>(&sources)?;
     let keyring = keyfile::load(&config.keys).map_err(|error| Usage(error.to_string()))?;
     let redis = cache::client(&config.redis)?;
@@ -49,9 +52,14 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
     runtime.block_on(async move {
         // Before the workers: from here on no signal kills the process half-way.
         let signals = Signals::listen().context("Failed to take over the signals")?;
-        let inherited = match previous {
-            Some(previous) => Some(previous.sockets(&config, start::workers(&config)?.0)?),
-            None => None,
+        let notifier = Notifier::from_environment()?;
+        let workers = start::workers(&config)?.0;
+        let (inherited, parked) = match previous {
+            Some(previous) => (Some(previous.sockets(&config, workers)?), Vec::new()),
+            None => {
+                let taken = parked.take(&config, workers, &notifier);
+                (taken.sockets, taken.flows)
+            }
         };
         let http = previous.as_mut().and_then(|previous| previous.http(&config));
         let pages = match http {
@@ -61,7 +69,7 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
         let mut prepared = start::prepare(&config, &clusters, &keyring, inherited)?;
         let draining = previous.as_ref().is_some_and(Previous::is_draining);
         let flows = previous.as_ref().map(Previous::flows).transpose()?;
-        let restored = prepared.restore(&flows.unwrap_or_default(), draining);
+        let restored = prepared.restore(&flows.unwrap_or(parked), draining);
         let place = Place {
             path: config.admin.socket.clone(),
             group: config.admin.group.clone(),
@@ -69,9 +77,9 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
         };
         let admin = admin::Server::bind(&place, Limits::default())?;
         let mut started = prepared.start()?;
-        if let Some(previous) = previous.take() {
-            previous.serving(restored);
-            let Restored { taken: flows, refused } = restored;
+        let before = previous.take().map(|previous| previous.serving(restored));
+        let Restored { taken: flows, refused } = restored;
+        if before.is_some() || flows + refused > 0 {
             info!(flows, refused, "took over from the process before");
         }
         started.sockets.push(pages.listener()?);
@@ -83,6 +91,7 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>) -> Result<()> {
             keeper.start(&relay);
         }
         find_missed_flows(&relay, redis, restored.taken > 0);
+        tokio::spawn(parking::keep(Arc::downgrade(&relay), notifier, before));
         let metrics = Arc::new(Metrics::new(&relay));
         let shown = Arc::new(RelayPages::new(Arc::clone(&relay), metrics));
         let pages = tokio::spawn(pages.serve(Arc::clone(&shown)));

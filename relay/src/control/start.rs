@@ -84,7 +84,7 @@ pub(super) fn prepare(
 
     let direct = direct::prepare(config, workers, inherited.is_some())?;
     let links = match inherited {
-        Some(sockets) => adopt_all(config, sockets)?,
+        Some(sockets) => adopt_all(config, sockets, workers, &cpus)?,
         None => bind_all(config, workers, &cpus)?,
     };
     let copies = links.iter().flatten().map(|link| link.socket.try_clone());
@@ -189,8 +189,8 @@ fn bind_all(config: &Config, workers: usize, cpus: &[usize]) -> Result<Vec<Vec<L
     let mut links: Vec<Vec<LinkSocket>> = (0..workers).map(|_| Vec::new()).collect();
     for listen in &config.listen {
         let group = sockets::bind_group(&public(config, *listen), workers)?;
-        if config.steer_by_cpu && workers > 1 {
-            engine::steering::by_cpu(&group[0].socket, &cpus[..workers.min(cpus.len())])
+        if config.steer_by_cpu {
+            steer(&group[0].socket, workers, cpus)
                 .with_context(|| format!("Failed to steer {listen} by receiving core"))?;
         }
         info!(address = %group[0].address, "listening for clients");
@@ -203,6 +203,14 @@ fn bind_all(config: &Config, workers: usize, cpus: &[usize]) -> Result<Vec<Vec<L
         add.add(links, tunnel, false);
     }
     Ok(links)
+}
+
+/// Steers a group by receiving core.
+fn steer(first: &OwnedFd, workers: usize, cpus: &[usize]) -> io::Result<()> {
+    if workers < 2 {
+        return Ok(());
+    }
+    engine::steering::by_cpu(first, &cpus[..workers.min(cpus.len())])
 }
 
 /// Waits a moment for an address that a process which was just killed may still have.
@@ -218,23 +226,51 @@ fn bind_patiently(settings: &SocketSettings) -> Result<BoundSocket> {
     }
 }
 
+/// Waits a moment until nobody has the public addresses: a process that was killed may still be about
+/// to lose its sockets, and as members of a group they would swallow packets.
+pub(super) fn wait_until_free(config: &Config) -> Result<()> {
+    for listen in &config.listen {
+        bind_patiently(&SocketSettings { reuse_port: false, ..public(config, *listen) })?;
+    }
+    Ok(())
+}
+
 /// The same from sockets of the process before, which are there in this very order.
-fn adopt_all(config: &Config, sockets: Vec<OwnedFd>) -> Result<Vec<Vec<LinkSocket>>> {
-    let each = config.listen.len() + 1;
+fn adopt_all(
+    config: &Config,
+    sockets: Vec<OwnedFd>,
+    workers: usize,
+    cpus: &[usize],
+) -> Result<Vec<Vec<LinkSocket>>> {
+    // `steer_by_cpu` and `cpus` may have changed since the groups were bound.
+    for (listen, first) in config.listen.iter().zip(&sockets) {
+        let steered = if config.steer_by_cpu {
+            steer(first, workers, cpus)
+        } else {
+            engine::steering::by_hash(first)
+        };
+        steered.with_context(|| format!("Failed to steer what comes to {listen}"))?;
+    }
+    let mut sockets = sockets.into_iter();
     let mut all = Vec::new();
     let mut add = Adder::new(config);
-    for (index, socket) in sockets.into_iter().enumerate() {
-        let (worker, place) = (index / each, index % each);
-        if place == 0 {
-            all.push(Vec::with_capacity(each));
+    for worker in 0..workers {
+        let mut links = Vec::new();
+        for (place, settings) in socket_settings(config, worker)?.iter().enumerate() {
+            let socket = sockets.next().context("there are too few sockets")?;
+            let gso = config.gso && place < config.listen.len();
+            add.add(&mut links, sockets::adopt(socket, settings)?, gso);
         }
-        let (settings, gso) = match config.listen.get(place) {
-            Some(listen) => (public(config, *listen), config.gso),
-            None => (tunnel(config, worker)?, false),
-        };
-        add.add(&mut all[worker], sockets::adopt(socket, &settings)?, gso);
+        all.push(links);
     }
     Ok(all)
+}
+
+/// What a worker's sockets are, in their order.
+pub(super) fn socket_settings(config: &Config, worker: usize) -> Result<Vec<SocketSettings>> {
+    let mut settings: Vec<_> = config.listen.iter().map(|it| public(config, *it)).collect();
+    settings.push(tunnel(config, worker)?);
+    Ok(settings)
 }
 
 fn public(config: &Config, listen: SocketAddr) -> SocketSettings {

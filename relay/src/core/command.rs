@@ -2,7 +2,7 @@
 
 use super::clusters::{Clusters, ClustersError, Route};
 use super::decide::{Action, Arrival, Target};
-use super::flow::{FlowSlot, FlowState};
+use super::flow::{Claim, FlowSlot, FlowState};
 use super::limits::{FLOWS_PAGE_MAX, FLOWS_PAGE_SLOTS_MAX};
 use super::now::Now;
 use super::peers::PeerIndex;
@@ -78,6 +78,8 @@ pub struct FlowInfo {
     pub silent_ms: Option<u32>,
     /// Which other session could take the flow over.
     pub pending: Option<(Route, SessionTag)>,
+    /// Whether that one had the flow before.
+    pub pending_had: bool,
 }
 
 /// Some flows, and where to go on. There may be none on a page, and more on the next.
@@ -260,6 +262,7 @@ impl Router {
             idle_ms: flow.idle_ms(now.millis()),
             silent_ms: flow.silent_ms(now.millis()),
             pending,
+            pending_had: flow.claim() != Claim::Asked,
         })
     }
 

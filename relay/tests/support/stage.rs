@@ -2,17 +2,20 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use crate::namespaces::{Hosts, on_host};
+use crate::stage::manager::Manager;
 use crate::support::{Arrived, Caller, Shard};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use wire::keyring::Keyring;
+
+#[path = "manager.rs"]
+pub(crate) mod manager;
 
 pub(crate) const RTP: &[u8] = &[0x80, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0xaa];
 pub(crate) const RTP_BACK: &[u8] = &[0x80, 111, 0, 9, 0, 0, 0, 2, 0, 0, 0, 3, 0xbb];
@@ -40,7 +43,9 @@ transceivers = [{ id = 1, address = "10.77.2.2", shards = 1 }]
 /// A running relay with its hosts.
 pub(crate) struct Stage {
     pub(crate) relay: Child,
-    manager: UnixDatagram,
+    pub(crate) manager: Manager,
+    /// The manager keeps descriptors for it.
+    parks: bool,
     pub(crate) shard: Shard,
     program: PathBuf,
     engine: String,
@@ -52,6 +57,16 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn start(engine: &str) -> Option<Self> {
         Self::start_as(engine, |_| env!("CARGO_BIN_EXE_ringway-relay").into())
+    }
+
+    /// The same, by a manager that keeps descriptors for it.
+    pub(crate) fn start_parking(engine: &str) -> Option<Self> {
+        let mut stage = Self::start(engine)?;
+        stage.relay.kill().unwrap();
+        stage.relay.wait().unwrap();
+        stage.parks = true;
+        stage.restart();
+        Some(stage)
     }
 
     /// Runs a program that is put somewhere under the folder of this stage.
@@ -80,12 +95,12 @@ impl Stage {
         fs::write(&config, text + more).unwrap();
         let shard = on_host(&hosts.shard, || shard(&keyring));
         let program = program(folder.path());
-        let manager = UnixDatagram::bind(folder.path().join("notify.sock")).unwrap();
-        manager.set_nonblocking(true).unwrap();
-        let relay = spawn(&hosts, &program, engine, &config);
+        let manager = Manager::start(&folder.path().join("notify.sock"));
+        let relay = spawn(&hosts, &manager, false, &program, engine, &config);
         let mut stage = Self {
             relay,
             manager,
+            parks: false,
             shard,
             program,
             engine: engine.to_owned(),
@@ -99,19 +114,13 @@ impl Stage {
 
     /// What the relay has told its service manager since this was last asked, but for the watchdog.
     pub(crate) fn told(&self) -> Vec<String> {
-        let mut message = [0; 200];
-        let all = std::iter::from_fn(|| {
-            self.manager
-                .recv(&mut message)
-                .ok()
-                .map(|length| String::from_utf8_lossy(&message[..length]).into_owned())
-        });
-        all.filter(|message| message != "WATCHDOG=1").collect()
+        self.manager.told()
     }
 
     /// Starts the relay again, after its end.
     pub(crate) fn restart(&mut self) {
-        self.relay = spawn(&self.hosts, &self.program, &self.engine, &self.config);
+        let Self { hosts, manager, parks, program, engine, config, .. } = self;
+        self.relay = spawn(hosts, manager, *parks, program, engine, config);
         self.wait_until_ready();
     }
 
@@ -259,17 +268,18 @@ impl Drop for Stage {
 
 fn spawn(
     hosts: &Hosts,
+    manager: &Manager,
+    parks: bool,
     program: &std::path::Path,
     engine: &str,
     config: &std::path::Path,
 ) -> Child {
-    let folder = config.parent().unwrap();
+    let command = || if parks { manager.command(program) } else { Command::new(program) };
     on_host(&hosts.relay, || {
-        Command::new(program)
+        command()
             .args(["run", "--engine", engine, "--config"])
             .arg(config)
-            // Where this stage listens.
-            .env("NOTIFY_SOCKET", folder.join("notify.sock"))
+            .env("NOTIFY_SOCKET", manager.path())
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap()

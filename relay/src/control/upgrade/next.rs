@@ -31,7 +31,11 @@ impl Next {
         let mut words = std::env::args_os();
         // By name, not by what runs now: that may be an old file behind a new name.
         let program = words.next().unwrap_or_else(|| OsString::from("ringway-relay"));
-        let child = Command::new(&program)
+        let mut command = Command::new(&program);
+        for variable in engine::inherited::VARIABLES {
+            command.env_remove(variable);
+        }
+        let child = command
             .args(words)
             .env(VARIABLE, "1")
             // The watchdog's process is whichever is the main one (man sd_watchdog_enabled).
@@ -39,6 +43,8 @@ impl Next {
             .stdin(theirs)
             .spawn()
             .map_err(|error| format!("Failed to start {}: {error}", program.display()))?;
+        // It has their end of the channel too, which then would never close.
+        drop(command);
         let mut next = Self { child: Some(child), channel, version: String::new() };
         let sent = next.offer(relay);
         // If it ended at once, that says more than that it did not listen.

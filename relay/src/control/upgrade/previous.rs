@@ -86,11 +86,12 @@ impl Previous {
         Ok(flows)
     }
 
-    /// Says that this process serves.
-    pub(in crate::control) fn serving(self, restored: Restored) {
+    /// Says that this process serves. What is given back ends when the process before does.
+    pub(in crate::control) fn serving(self, restored: Restored) -> Channel {
         let Restored { taken: flows, refused: flows_refused } = restored;
         // If nobody hears it, the process before has died meanwhile: all the more it is served.
         let _ = say(&self.channel, &FromNext::Serving { flows, flows_refused }, &[]);
+        self.channel
     }
 
     /// Says that this process ends, and why.
