@@ -1,12 +1,11 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use kit::forwarder::Style;
+use kit::command_line::{self, Internal};
 
 /// What a packet costs the relay, beside forwarders that do nothing but forward, in the same run.
 ///
@@ -39,25 +38,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Flood the relay with forged STUN requests while established flows go on.
     Spoof(Spoof),
-    /// (internal) Forward packets in the benchmark's network, until killed.
-    #[command(hide = true)]
-    Forwarder {
-        /// How.
-        style: Style,
-    },
-    /// (internal) Spin, until killed.
-    #[command(hide = true)]
-    Soak,
-    /// (internal) Move to the worker's core, into a namespace, and become another program.
-    #[command(hide = true)]
-    Inside {
-        /// The file that stands for the namespace.
-        #[arg(long)]
-        namespace: Option<PathBuf>,
-        /// The program and its arguments.
-        #[arg(last = true, required = true)]
-        command: Vec<OsString>,
-    },
+    /// A part of the rig.
+    #[command(flatten)]
+    Internal(Internal),
 }
 
 /// `run`.
@@ -123,12 +106,7 @@ pub(crate) struct Spoof {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.1..=10.0).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err("not between 0.1 and 10".to_owned())
-    }
+    command_line::seconds(text, 0.1..=10.0)
 }
 
 #[cfg(test)]

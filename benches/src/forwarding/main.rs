@@ -39,11 +39,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run(run) => run::run(&run),
         Command::Spoof(spoof) => spoof::run(&spoof),
-        Command::Forwarder { style } => kit::forwarder::run(style),
-        Command::Soak => kit::soaker::soak(),
-        Command::Inside { namespace, command } => {
-            kit::process::inside(namespace.as_deref(), &command)
-        }
+        Command::Internal(part) => part.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

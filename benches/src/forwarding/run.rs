@@ -107,12 +107,7 @@ fn measure_all(
 /// Finds the relay's program. Without one, only the forwarders are measured, if that was not asked
 /// otherwise.
 pub(crate) fn relay_program(given: Option<&Path>, cases: &mut Cases) -> Result<PathBuf> {
-    let path = match given {
-        Some(path) => path.to_owned(),
-        None => std::env::current_exe()
-            .context("Failed to find this program's own file")?
-            .with_file_name("ringway-relay"),
-    };
+    let path = kit::relay::program(given)?;
     if !path.exists() {
         ensure!(
             given.is_none(),

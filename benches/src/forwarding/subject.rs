@@ -1,7 +1,6 @@
 //! The process under test, and what must happen before it can be measured: flows of all clients.
 
 use std::ffi::OsStr;
-use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,15 +17,13 @@ use kit::forwarder;
 use kit::injector::Batch;
 use kit::namespaces::Arrival;
 use kit::payload;
-use kit::plan::{PUBLIC, SHARDS, TUNNEL};
+use kit::plan::{SHARDS, TUNNEL};
 use kit::process::Process;
-use kit::relay::Files;
+use kit::relay::{Files, wait_for_ports};
 use kit::sessions::{LegCounters, Sessions, client_of};
 
 /// How long a process may take to start and to carry its first packet for every client.
 const ESTABLISH_MAX: Duration = Duration::from_secs(60);
-/// How long the sockets of the one before may take to go away.
-const PORTS_MAX: Duration = Duration::from_secs(10);
 /// Below the relay's limit on new flows a second, as it is set for the benchmark.
 const NEW_FLOWS_A_MILLISECOND: usize = 20;
 
@@ -98,7 +95,7 @@ impl Subject {
         relay: &Path,
         folder: &Path,
     ) -> Result<Self> {
-        wait_for_ports(rig)?;
+        wait_for_ports(&rig.topology.relay)?;
         let log = folder.join("subject.log");
         let namespace = Some(&rig.topology.relay);
         let (process, speech) = if candidate.engine.is_relay() {
@@ -290,21 +287,6 @@ impl Subject {
             }
         }
         anyhow::bail!("{} of {shards} legs carried a packet", legs.len())
-    }
-}
-
-/// The sockets of an io_uring process outlive it by a moment.
-fn wait_for_ports(rig: &Rig) -> Result<()> {
-    let deadline = Instant::now() + PORTS_MAX;
-    loop {
-        let bound = rig.topology.relay.within(|| {
-            Ok([PUBLIC, TUNNEL].map(UdpSocket::bind).into_iter().collect::<Result<Vec<_>, _>>())
-        })?;
-        match bound {
-            Ok(_) => return Ok(()),
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
-            Err(error) => return Err(error).context("The last candidate's ports stay in use"),
-        }
     }
 }
 

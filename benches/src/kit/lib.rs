@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
+pub mod command_line;
 pub mod counters;
 pub mod cpu;
 pub mod ethernet;

@@ -2,10 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -112,6 +112,34 @@ pub fn metric(text: &str, name: &str, label: &str) -> Option<f64> {
         .filter_map(|rest| rest.rsplit_once(' ')?.1.parse().ok())
         .collect();
     (!values.is_empty()).then(|| values.iter().sum())
+}
+
+/// How long the sockets of a process that has ended may take to go away.
+const PORTS_MAX: Duration = Duration::from_secs(10);
+
+/// Waits until a relay can start in this namespace: the sockets of an io_uring process outlive it by a
+/// moment.
+pub fn wait_for_ports(namespace: &Namespace) -> Result<()> {
+    let deadline = Instant::now() + PORTS_MAX;
+    loop {
+        let bound = namespace.within(|| {
+            Ok([PUBLIC, TUNNEL].map(UdpSocket::bind).into_iter().collect::<Result<Vec<_>, _>>())
+        })?;
+        match bound {
+            Ok(_) => return Ok(()),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error).context("The last candidate's ports stay in use"),
+        }
+    }
+}
+
+/// The relay's program: the one given, or the one beside this program.
+pub fn program(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        return Ok(path.to_owned());
+    }
+    let own = std::env::current_exe().context("Failed to find this program's own file")?;
+    Ok(own.with_file_name("ringway-relay"))
 }
 
 #[cfg(test)]

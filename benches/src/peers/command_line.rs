@@ -1,12 +1,11 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
-use kit::forwarder::Style;
+use kit::command_line::{self, Internal};
 
 use crate::candidate::{ALL, Candidate};
 
@@ -39,22 +38,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Measure what the relay adds to a round trip at 10, 50 and 90 % of what one worker carries.
     Latency(Latency),
-    /// (internal) Forward packets in the benchmark's network, until killed.
-    #[command(hide = true)]
-    Forwarder {
-        /// How.
-        style: Style,
-    },
-    /// (internal) Move to the worker's core, into a namespace, and become another program.
-    #[command(hide = true)]
-    Inside {
-        /// The file that stands for the namespace.
-        #[arg(long)]
-        namespace: Option<PathBuf>,
-        /// The program and its arguments.
-        #[arg(last = true, required = true)]
-        command: Vec<OsString>,
-    },
+    /// A part of the rig.
+    #[command(flatten)]
+    Internal(Internal),
 }
 
 /// `run`.
@@ -174,12 +160,7 @@ impl Latency {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.2..=30.0).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err("not between 0.2 and 30".to_owned())
-    }
+    command_line::seconds(text, 0.2..=30.0)
 }
 
 #[cfg(test)]

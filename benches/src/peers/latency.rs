@@ -20,7 +20,6 @@ use kit::stop::Stop;
 use crate::bench::Bench;
 use crate::candidate::{ALL, Candidate, Dialect};
 use crate::command_line::Latency;
-use crate::run::relay_program;
 use crate::speech::Speech;
 use crate::subject::{Cost, Limit, Subject};
 use crate::trips::Trips;
@@ -69,7 +68,7 @@ impl Step {
 pub(crate) fn run(options: &Latency) -> Result<()> {
     warn_if_unoptimised();
     let stop = Stop::listen()?;
-    let relay = relay_program(options.relay.as_deref())?;
+    let relay = kit::relay::program(options.relay.as_deref())?;
     ensure!(relay.is_file(), "{} is not built: make build", relay.display());
     let folder = tempfile::tempdir().context("Failed to make a folder for the run's files")?;
     let mut bench = Bench::build(stop)?;

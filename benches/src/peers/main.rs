@@ -37,10 +37,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Latency(options) => latency::run(&options),
-        Command::Forwarder { style } => kit::forwarder::run(style),
-        Command::Inside { namespace, command } => {
-            kit::process::inside(namespace.as_deref(), &command)
-        }
+        Command::Internal(part) => part.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use crate::footprint::Footprint;
 use crate::subject::{Cost, Limit};
 
 /// What was measured of one candidate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Row {
     /// Whose.
     pub(crate) candidate: Candidate,

@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Run) -> Result<()> {
     warn_if_unoptimised();
     let candidates = options.candidates()?;
     let stop = Stop::listen()?;
-    let relay = relay_program(options.relay.as_deref())?;
+    let relay = kit::relay::program(options.relay.as_deref())?;
     let (mut rows, mut programs, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     for candidate in candidates {
         if let Some(program) = candidate.program(&options.tools, &relay)? {
@@ -73,16 +73,6 @@ pub(crate) fn run(options: &Run) -> Result<()> {
     let report = Report { host: Host::observe(), settings, rows };
     println!("{}", report.to_terminal());
     report.write(&options.results)
-}
-
-/// The relay's program: the one given, or the one beside this program.
-pub(crate) fn relay_program(given: Option<&Path>) -> Result<PathBuf> {
-    match given {
-        Some(path) => Ok(path.to_owned()),
-        None => Ok(std::env::current_exe()
-            .context("Failed to find this program's own file")?
-            .with_file_name("ringway-relay")),
-    }
 }
 
 fn measure(

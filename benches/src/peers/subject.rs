@@ -1,15 +1,13 @@
 //! A running candidate: its flows set up, its round trips measured, its weight taken.
 
 use std::ffi::OsStr;
-use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use kit::cpu::{CpuTime, stolen_ns};
-use kit::plan::{PUBLIC, TUNNEL};
 use kit::process::Process;
-use kit::relay::Files;
+use kit::relay::{Files, wait_for_ports};
 use kit::search::{Bound, Outcome, Search};
 use kit::sessions::Sessions;
 use serde::Serialize;
@@ -21,8 +19,6 @@ use crate::speech::{Heard, Speech};
 
 /// How long a process may take to start, and to carry a packet for every client.
 const ESTABLISH_MAX: Duration = Duration::from_secs(30);
-/// How long the sockets of the one before may take to go away.
-const PORTS_MAX: Duration = Duration::from_secs(10);
 /// A candidate carries a rate if it loses no more than this share.
 pub(crate) const LOSS_MAX: f64 = 0.001;
 /// And if no more than this is still in its buffers at the end: one that falls behind loses nothing
@@ -99,7 +95,7 @@ impl Subject {
         folder: &Path,
         flows_max: u32,
     ) -> Result<Self> {
-        wait_for_ports(bench)?;
+        wait_for_ports(&bench.topology.relay)?;
         let mut arguments = candidate.prepare(folder)?;
         let speech =
             if let Launch::Relay { engine, coalesce_us_max, direct, shard_of } = candidate.launch {
@@ -212,21 +208,6 @@ impl Subject {
 
     fn cpu_time(&self) -> CpuTime {
         CpuTime::of_all(&self.group)
-    }
-}
-
-/// The sockets of an io_uring process outlive it by a moment.
-fn wait_for_ports(bench: &Bench) -> Result<()> {
-    let deadline = Instant::now() + PORTS_MAX;
-    loop {
-        let bound = bench.topology.relay.within(|| {
-            Ok([PUBLIC, TUNNEL].map(UdpSocket::bind).into_iter().collect::<Result<Vec<_>, _>>())
-        })?;
-        match bound {
-            Ok(_) => return Ok(()),
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
-            Err(error) => return Err(error).context("The last candidate's ports stay in use"),
-        }
     }
 }
 
