@@ -32,9 +32,13 @@ struct Redis {
 impl Redis {
     /// `None`, with a line that says why, where there is no such program.
     fn start(host: &str) -> Option<Self> {
+        Self::start_with(host, &[])
+    }
+
+    fn start_with(host: &str, more: &[String]) -> Option<Self> {
         let words = ["--port", "6379", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let started = on_host(host, || {
-            Command::new("redis-server").args(words).stdout(Stdio::null()).spawn()
+            Command::new("redis-server").args(words).args(more).stdout(Stdio::null()).spawn()
         });
         match started {
             Ok(process) => {
@@ -246,6 +250,69 @@ fn a_user_of_redis_with_no_more_than_is_needed_will_do() {
     stage.caller(PUBLIC).send(RTP);
     stage.wait_for_cache("read", "absent", 1.0);
     stage.still_answers(&caller, &arrived);
+    stage.stop();
+}
+
+/// An authority of its own, and a certificate for Redis that it has signed. False, with a line that
+/// says why, without openssl.
+fn make_certificates(folder: &std::path::Path) -> bool {
+    let extension = folder.join("extension");
+    fs::write(&extension, "subjectAltName = IP:127.0.0.1\n").unwrap();
+    let lines = [
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        "req -newkey rsa:2048 -nodes -keyout redis.key -out redis.csr -subj /CN=redis",
+        "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out redis.pem -days 2 \
+         -extfile extension",
+        "req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=other",
+    ];
+    for line in lines {
+        let output =
+            Command::new("openssl").args(line.split_whitespace()).current_dir(folder).output();
+        match output {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(error) => {
+                println!("skipped: openssl: {error}");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[test]
+fn over_tls_a_user_of_redis_is_served_if_its_authority_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    if !make_certificates(folder.path()) {
+        return;
+    }
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(folder.path().join("password"), "very secret\n").unwrap();
+    let Some(mut stage) = Stage::start("auto") else { return };
+    let more = [
+        ["--tls-port", "6380"].map(str::to_owned),
+        ["--tls-cert-file".to_owned(), path("redis.pem")],
+        ["--tls-key-file".to_owned(), path("redis.key")],
+        ["--tls-ca-cert-file".to_owned(), path("ca.pem")],
+        ["--tls-auth-clients", "no"].map(str::to_owned),
+    ];
+    let Some(redis) = Redis::start_with(&stage.hosts.relay, &more.concat()) else { return };
+    let rights = "~ringway:flow:* +set +getrange";
+    let made = redis.say(&format!("ACL SETUSER ringway on \">very secret\" {rights}"));
+    assert_eq!(made, "+OK");
+    let good = fs::read_to_string(&stage.config).unwrap();
+    for (authority, outcome) in [("other.pem", "failed"), ("ca.pem", "done")] {
+        let section = format!(
+            "[redis]\nurl = \"rediss://ringway@127.0.0.1:6380\"\nca_file = \"{}\"\n\
+             password_file = \"{}\"\n[admin]",
+            path(authority),
+            path("password")
+        );
+        fs::write(&stage.config, good.replace("[admin]", &section)).unwrap();
+        stage.kill_and_restart();
+        calls_until(&mut stage, 100, |stage| stage.cache("write", outcome) > 0.0);
+        let done = stage.cache("write", "done");
+        assert_eq!(done > 0.0, outcome == "done", "{authority}");
+    }
     stage.stop();
 }
 

@@ -177,7 +177,12 @@ fn redis(config: &Config, problems: &mut Problems<'_>) {
         Some(("redis" | "rediss", address)) => address,
         _ => {
             // Not quoted: what was taken for a URL may be a password.
-            return problems.add("redis.url", "must begin with redis:// or rediss://".to_owned());
+            return problems.add(
+                "redis.url",
+                "must begin with redis:// or rediss://, and name one server: lists, Sentinel and \
+                 Cluster are not supported"
+                    .to_owned(),
+            );
         }
     };
     let user = address.rsplit_once('@').map(|(user, _)| user);
