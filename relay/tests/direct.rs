@@ -266,6 +266,19 @@ fn the_process_after_an_upgrade_has_rings_of_its_own() {
     assert_eq!((report.lost_up, report.lost_down), (0, 0), "{report}");
 }
 
+#[test]
+fn a_relay_that_was_killed_starts_again_although_its_queues_are_not_free_at_once() {
+    let Some(mut stage) = start("mmsg") else { return };
+    for tag in 0..3 {
+        let (caller, arrived) = stage.call(PUBLIC, tag);
+        talk_until_direct(&mut stage, &caller, &arrived);
+        stage.signal(nix::sys::signal::Signal::SIGKILL);
+        stage.wait_for_end(Duration::from_secs(10));
+        stage.restart();
+    }
+    stage.stop();
+}
+
 /// A program that starts the relay without CAP_NET_RAW.
 fn without_capability(folder: &Path) -> PathBuf {
     let path = folder.join("without-net-raw");

@@ -23,6 +23,8 @@ const READ_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a ring that could not be opened is tried again. After an upgrade the process before
 /// has the queue for a moment.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long the queues of a process that was killed may take to come free.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How direct egress is, for people and for a metric.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,10 @@ pub(super) fn prepare(config: &Config, workers: usize, follows: bool) -> Result<
     let require = config.direct.egress == DirectEgress::Require;
     match begin(config, workers, require && !follows) {
         Ok(prepared) => Ok(prepared),
+        // Not the configuration's fault: a service manager may try again.
+        Err(error) if require && error.downcast_ref().is_some_and(RingError::is_passing) => {
+            Err(error.context("direct.egress is \"require\", and no ring could be opened"))
+        }
         Err(error) if require => Err(Usage(format!(
             "direct.egress is \"require\", and direct egress cannot be had: {error:#}; \"auto\" \
              would go on without it"
@@ -124,11 +130,8 @@ fn begin(config: &Config, workers: usize, strict: bool) -> Result<Prepared> {
     let mut egresses = Vec::with_capacity(workers);
     for worker in 0..workers {
         let mut egress = Egress::new(&config.listen, config.gso);
-        let (rings, problem) = keeper.open(worker);
-        // By the first device most clients are reached; a second may be none of theirs.
-        let first = keeper.hops.devices().first();
-        let lacks =
-            first.is_some_and(|first| rings.iter().all(|ring| ring.device() != first.index));
+        let (rings, problem) = keeper.open_patiently(worker, strict);
+        let lacks = keeper.lacks_first(&rings);
         match problem {
             // No capability, no memory: trying again will not help.
             Some(error) if !error.is_passing() || strict && lacks => return Err(error.into()),
@@ -191,11 +194,11 @@ impl Keeper {
             reason = "its replacement is unsafe; this descriptor stays open and the same"
         )]
         let changes = AsyncFd::new(changes)?;
-        let mut delivered = true;
+        let (mut delivered, mut unread) = (true, false);
         let mut read_at = Instant::now();
         loop {
             let retry = if delivered { RETRY } else { READ_INTERVAL };
-            let incomplete = !delivered || self.is_incomplete();
+            let incomplete = !delivered || unread || self.is_incomplete();
             let changed = tokio::select! {
                 ready = changes.readable() => {
                     // All is read below: what comes later makes it ready again.
@@ -209,20 +212,22 @@ impl Keeper {
                 sleep(SETTLE).await;
                 sleep_until(read_at + READ_INTERVAL).await;
                 read_at = Instant::now();
-                if !changes.get_ref().take()? {
-                    continue;
-                }
+                unread |= changes.get_ref().take()?;
+            }
+            if unread {
                 match NextHops::of_this_host() {
-                    Ok(hops) if hops == *self.hops && delivered => {}
                     Ok(hops) => {
-                        self.hops = Arc::new(hops);
-                        delivered = false;
+                        unread = false;
+                        if hops != *self.hops {
+                            self.hops = Arc::new(hops);
+                            delivered = false;
+                        }
                     }
-                    // The next change, or the next second, may be luckier.
+                    // What is known may be wrong by now. The next second may be luckier.
                     Err(error) => {
-                        self.hops = Arc::default();
-                        delivered = false;
                         warn!("the kernel does not tell its routes: {error}");
+                        delivered &= self.hops.devices().is_empty();
+                        self.hops = Arc::default();
                     }
                 }
             }
@@ -258,6 +263,29 @@ impl Keeper {
             }
         }
         (rings, problem)
+    }
+
+    /// Whether the first device's is missing. By that most clients are reached; a second device may
+    /// be none of theirs.
+    fn lacks_first(&self, rings: &[Ring]) -> bool {
+        let first = self.hops.devices().first();
+        first.is_some_and(|first| rings.iter().all(|ring| ring.device() != first.index))
+    }
+
+    /// The same, with a moment for a process that was just killed: the kernel takes back its queues
+    /// after it has gone.
+    fn open_patiently(&mut self, worker: usize, patient: bool) -> (Vec<Ring>, Option<RingError>) {
+        let deadline = std::time::Instant::now() + QUEUE_PATIENCE;
+        loop {
+            let (rings, problem) = self.open(worker);
+            let busy = matches!(problem, Some(RingError::NoQueue { .. }));
+            if !(patient && busy && self.lacks_first(&rings))
+                || std::time::Instant::now() >= deadline
+            {
+                return (rings, problem);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// A worker has these rings from now on, and none to devices that are gone.

@@ -244,6 +244,10 @@ impl Turn {
         router.on_tick(now, &mut |to, datagram: &[u8]| {
             send(outbox, self.tunnel, to, datagram, &mut self.outbox_full);
         });
+        // What a device did not take goes before the next packet comes.
+        if let Some(direct) = &mut self.direct {
+            direct.flush();
+        }
         engine.flush()
     }
 
