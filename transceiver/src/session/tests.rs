@@ -2,15 +2,15 @@
 //!
 //! Each trap that str0m sets for a server behind a relay has a test that fails without its handling.
 
-use crate::backend::{Heard, Message};
-use std::sync::Arc;
-use wire::demux::PacketClass;
 use super::testing::{INGRESS, credentials, keyring, opening, path};
 use super::*;
 use crate::backend::echo::Echoes;
+use crate::backend::{Heard, Message};
 use crate::negotiation::Role;
 use crate::shard::Limits;
 use loadgen::call::{Call, Event as ClientEvent};
+use std::sync::Arc;
+use wire::demux::PacketClass;
 use wire::stun::{Encoder, Kind};
 
 const MS: Duration = Duration::from_millis(1);
