@@ -228,7 +228,8 @@ fn zsh_can_read_its_script_and_it_names_what_help_lists() {
 #[test]
 fn manual_pages_are_sound_and_name_what_help_lists() {
     for name in PROGRAMS {
-        let page = ask(name, &["man"]);
+        // What is built for tests does not know its day, and that is the only thing it may lack.
+        let page = ask(name, &["man"]).replacen(" \"\" ", " \"2026-01-31\" ", 1);
         for (program, arguments) in [
             // Not to be formatted for a terminal: only what is wrong is wanted.
             ("groff", &["-ww", "-k", "-man", "-Tutf8", "-z"][..]),

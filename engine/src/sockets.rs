@@ -7,6 +7,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
@@ -15,6 +17,10 @@ use nix::sys::socket::{
 
 use crate::kernel;
 use crate::options;
+
+/// How long an address that is taken is waited for, and how often it is tried.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(2);
+const IN_USE_LOOK: Duration = Duration::from_millis(2);
 
 /// What the kernel does with a datagram that is longer than the MTU of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,9 +92,8 @@ pub struct SocketError {
 }
 
 impl SocketError {
-    /// Somebody else has the address. For a moment that can be a process that was just killed: the
-    /// kernel takes io_uring apart, and the sockets with it, after the process has gone.
-    pub fn is_in_use(&self) -> bool {
+    /// Somebody else has the address.
+    fn is_in_use(&self) -> bool {
         self.source.kind() == io::ErrorKind::AddrInUse
     }
 }
@@ -171,6 +176,20 @@ pub fn bind(settings: &SocketSettings) -> Result<BoundSocket, SocketError> {
         .map_err(|error| fail("bind", bind_hint(error))(error.into()))?;
     let address = local_address(&socket).map_err(fail("local address", ""))?;
     Ok(BoundSocket { socket, address, buffers })
+}
+
+/// Binds, and waits a moment for an address that somebody else has: that may be a process that has
+/// ended, since the kernel takes io_uring apart, and the sockets with it, after the process has gone.
+pub fn bind_patiently(settings: &SocketSettings) -> Result<BoundSocket, SocketError> {
+    let deadline = Instant::now() + IN_USE_PATIENCE;
+    loop {
+        match bind(settings) {
+            Err(error) if error.is_in_use() && Instant::now() < deadline => {
+                thread::sleep(IN_USE_LOOK);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Takes a socket that another process has bound with such settings, and sizes its buffers anew.

@@ -72,7 +72,7 @@ impl Worker {
             None => FarEnd::Direct(Box::new(Echo::new(keyring.clone(), host::clock_id()))),
         };
         let tunnel = SocketSettings::tunnel(settings.address);
-        let bound = sockets::bind(&SocketSettings {
+        let bound = sockets::bind_patiently(&SocketSettings {
             receive_buffer_bytes: Some(BUFFER_BYTES),
             send_buffer_bytes: Some(BUFFER_BYTES),
             // What clients send is short.

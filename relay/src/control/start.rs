@@ -19,14 +19,10 @@ use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 use std::{io, thread};
 use tokio::sync::{Notify, mpsc};
 use tracing::{info, warn};
 use wire::keyring::Keyring;
-
-/// How long the sockets of a process that was killed may take to close.
-const IN_USE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How datagrams are moved, and why so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +180,7 @@ fn bind_all(config: &Config, workers: usize, cpus: &[usize]) -> Result<Vec<Vec<L
     let mut add = Adder::new(config);
     let mut tunnels = Vec::with_capacity(workers);
     for worker in 0..workers {
-        tunnels.push(bind_patiently(&tunnel(config, worker)?)?);
+        tunnels.push(sockets::bind_patiently(&tunnel(config, worker)?)?);
     }
     let mut links: Vec<Vec<LinkSocket>> = (0..workers).map(|_| Vec::new()).collect();
     for listen in &config.listen {
@@ -213,24 +209,11 @@ fn steer(first: &OwnedFd, workers: usize, cpus: &[usize]) -> io::Result<()> {
     engine::steering::by_cpu(first, &cpus[..workers.min(cpus.len())])
 }
 
-/// Waits a moment for an address that a process which was just killed may still have.
-fn bind_patiently(settings: &SocketSettings) -> Result<BoundSocket> {
-    let deadline = Instant::now() + IN_USE_PATIENCE;
-    loop {
-        match sockets::bind(settings) {
-            Err(error) if error.is_in_use() && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(2));
-            }
-            result => return Ok(result?),
-        }
-    }
-}
-
 /// Waits a moment until nobody has the public addresses: a process that was killed may still be about
 /// to lose its sockets, and as members of a group they would swallow packets.
 pub(super) fn wait_until_free(config: &Config) -> Result<()> {
     for listen in &config.listen {
-        bind_patiently(&SocketSettings { reuse_port: false, ..public(config, *listen) })?;
+        sockets::bind_patiently(&SocketSettings { reuse_port: false, ..public(config, *listen) })?;
     }
     Ok(())
 }

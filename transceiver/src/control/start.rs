@@ -11,15 +11,14 @@ use crate::shard::core::{Core, Settings};
 use crate::shard::thread::{Parts, outbox, run};
 use crate::shard::{Limits, Orders, Slot};
 use anyhow::{Context as _, Result};
-use engine::sockets::{self, BoundSocket, SocketError, SocketSettings};
+use engine::sockets::{self, SocketSettings};
 use engine::{Engine, EngineKind, LinkSettings, LinkSocket, affinity};
 use service::exit::{AbortOnPanic, Usage};
-use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{io, thread};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -33,10 +32,6 @@ const PACKET_BYTES_MAX: u16 = 2_048;
 const TUNNEL_OVERHEAD_BYTES: u16 = 256;
 /// Buffers of a shard's ring: a burst of a thousand calls, and of a frame for each.
 const RING_BUFFERS: u16 = 2_048;
-/// How long a tunnel port that is taken is waited for, and how often it is tried.
-const PORT_PATIENCE: Duration = Duration::from_secs(2);
-const PORT_LOOK: Duration = Duration::from_millis(20);
-
 /// How datagrams are moved, and why so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineChoice {
@@ -141,7 +136,7 @@ fn bind_all(config: &Config, shards: usize) -> Result<Vec<LinkSocket>> {
             receive_buffer_bytes: u32::try_from(tunnel.receive_socket_bytes).ok(),
             ..SocketSettings::tunnel(SocketAddr::new(tunnel.address, port))
         };
-        let bound = bind(&settings)
+        let bound = sockets::bind_patiently(&settings)
             .with_context(|| format!("Failed to open the tunnel of shard {shard}"))?;
         if shard == 0 && bound.buffers.is_clamped() {
             let address = bound.address;
@@ -150,25 +145,6 @@ fn bind_all(config: &Config, shards: usize) -> Result<Vec<LinkSocket>> {
         links.push(LinkSocket { socket: bound.socket, settings: link });
     }
     Ok(links)
-}
-
-/// Binds, and waits a little for a port that is taken: after a process has ended, the kernel may
-/// take a moment to close the sockets that io_uring held, and a restart is not to fail by that.
-fn bind(settings: &SocketSettings) -> Result<BoundSocket, SocketError> {
-    let deadline = Instant::now() + PORT_PATIENCE;
-    loop {
-        match sockets::bind(settings) {
-            Err(error) if is_taken(&error) && Instant::now() < deadline => {
-                thread::sleep(PORT_LOOK);
-            }
-            result => return result,
-        }
-    }
-}
-
-fn is_taken(error: &SocketError) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn spawn(
