@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -34,9 +35,9 @@ impl Fleet {
         let (orders, taken) = channel();
         let (said, ready) = channel();
         // A namespace is entered by the thread that stays in it.
-        let namespace = std::fs::File::open(clients.path())?;
+        let host = clients.path();
         let thread = std::thread::Builder::new().name("calls".to_owned()).spawn(move || {
-            let mut calls = Calls::new(namespace)?;
+            let mut calls = Calls::new(&host)?;
             let _ = said.send(());
             calls.run(&taken)
         })?;
@@ -132,9 +133,8 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    fn new(namespace: std::fs::File) -> Result<Self> {
-        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
-            .context("Failed to enter the clients' namespace")?;
+    fn new(host: &Path) -> Result<Self> {
+        testbed::enter(host)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("Failed to use epoll")?;
         Ok(Self { members: Vec::new(), epoll, addresses: 0 })
     }

@@ -79,20 +79,20 @@ impl Rig {
         let precedence = Precedence::take();
         pin(Pid::from_raw(0), GENERATOR_CORE).context("the benchmark needs two cores, 0 and 1")?;
         let clients = topology.client.within(|| {
-            Ok(Side {
+            anyhow::Ok(Side {
                 injector: Injector::new("c0")?,
                 counters: Counters::open("c0")?,
                 inboxes: vec![Inbox::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT))?],
             })
-        })?;
+        })??;
         let shards = topology.shard.within(|| {
             let inboxes = (0..SHARDS).map(|index| Inbox::bind(shard(index)));
-            Ok(Side {
+            anyhow::Ok(Side {
                 injector: Injector::new("s0")?,
                 counters: Counters::open("s0")?,
                 inboxes: inboxes.collect::<Result<_>>()?,
             })
-        })?;
+        })??;
         let soaker = Soaker::start(folder)?;
         Ok(Self { clients, shards, soaker, topology, precedence, stop, batch: Batch::new() })
     }

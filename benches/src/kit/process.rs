@@ -15,9 +15,9 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use testbed::Host;
 
 use crate::cpu::{CpuTime, WORKER_CORE, pin};
-use crate::namespaces::{Namespace, enter};
 
 /// A running child on the worker's core. Dropping it kills it.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Process {
 impl Process {
     /// Starts a program; what it says goes to the file `log`.
     pub fn start(
-        namespace: Option<&Namespace>,
+        namespace: Option<&Host>,
         program: &OsStr,
         arguments: &[&OsStr],
         log: PathBuf,
@@ -116,7 +116,7 @@ pub fn inside(namespace: Option<&Path>, command: &[std::ffi::OsString]) -> Resul
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("Failed to read a limit")?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("Failed to raise a limit")?;
     if let Some(namespace) = namespace {
-        enter(namespace)?;
+        testbed::enter(namespace)?;
     }
     let (program, arguments) = command.split_first().context("there is no program to become")?;
     let error = Command::new(program).args(arguments).exec();

@@ -1,16 +1,16 @@
 //! The real relay: its configuration for the benchmark's network, and what its metrics say.
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use testbed::Host;
 
 use crate::cpu::WORKER_CORE;
-use crate::namespaces::Namespace;
 use crate::plan::{PUBLIC, SHARD_IP, SHARD_PORT, SHARDS, TUNNEL};
 use crate::sessions::{CLUSTER, TRANSCEIVER, TUNNEL_MTU};
 
@@ -85,8 +85,8 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
 }
 
 /// The relay's metrics, as it shows them to a scraper.
-pub fn metrics(relay: &Namespace) -> Result<String> {
-    let mut stream = relay.within(|| {
+pub fn metrics(relay: &Host) -> Result<String> {
+    let mut stream = relay.run(|| {
         TcpStream::connect_timeout(&METRICS, Duration::from_secs(1))
             .context("Failed to reach the relay's metrics")
     })?;
@@ -119,12 +119,11 @@ const PORTS_MAX: Duration = Duration::from_secs(10);
 
 /// Waits until a relay can start in this namespace: the sockets of an io_uring process outlive it by a
 /// moment.
-pub fn wait_for_ports(namespace: &Namespace) -> Result<()> {
+pub fn wait_for_ports(namespace: &Host) -> Result<()> {
     let deadline = Instant::now() + PORTS_MAX;
     loop {
-        let bound = namespace.within(|| {
-            Ok([PUBLIC, TUNNEL].map(UdpSocket::bind).into_iter().collect::<Result<Vec<_>, _>>())
-        })?;
+        let bind = || [PUBLIC, TUNNEL].map(UdpSocket::bind).into_iter().collect();
+        let bound: io::Result<Vec<_>> = namespace.run(bind);
         match bound {
             Ok(_) => return Ok(()),
             Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),

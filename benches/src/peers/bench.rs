@@ -65,11 +65,11 @@ impl Bench {
         pin(Pid::from_raw(0), GENERATOR_CORE).context("the benchmark needs two cores, 0 and 1")?;
         let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
         let (clients, hearing) =
-            topology.client.within(|| Ok((Injector::new("c0")?, Inbox::bind(any)?)))?;
+            topology.client.within(|| anyhow::Ok((Injector::new("c0")?, Inbox::bind(any)?)))??;
         let (backends, inboxes) = topology.shard.within(|| {
             let inboxes = (0..SHARDS).map(|index| Inbox::bind(shard(index)));
-            Ok((Injector::new("s0")?, inboxes.collect::<Result<_>>()?))
-        })?;
+            anyhow::Ok((Injector::new("s0")?, inboxes.collect::<Result<_>>()?))
+        })??;
         let (sending, returning) = (Batch::new(), Batch::new());
         Ok(Self {
             clients,
