@@ -83,14 +83,17 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
+        let thousands = |ways: f64| {
+            let of = |steps: &Vec<Step>| best(steps).map_or(0.0, |step| step.rate * ways / 1000.0);
+            spread(Spread::of(self.searches.iter().map(of)), 0)
+        };
         let verdict = if self.is_met() { "PASS" } else { "MISS" };
-        let in_thousands = |steps: &Vec<Step>| best(steps).map_or(0.0, |step| step.rate / 1000.0);
-        let thousands = Spread::of(self.searches.iter().map(in_thousands));
         format!(
-            "{verdict}: flows drives {} thousand packets/s out and back from one core (at least {:.0} \
-             wanted).",
-            spread(thousands, 0),
-            WANTED / 1000.0
+            "{verdict}: from one core, flows drives {} thousand packets/s out and as many back (at least \
+             {:.0} thousand wanted): {} thousand packets/s pass through that core.",
+            thousands(1.0),
+            WANTED / 1000.0,
+            thousands(2.0),
         )
     }
 
@@ -179,7 +182,8 @@ mod tests {
         for part in ["320000", "at 400000: it sent late", "at 330000: 2.00 % lost", "99 % busy"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(text.contains("PASS: flows drives 310 (0–320) thousand"), "{text}");
+        assert!(text.contains("PASS: from one core, flows drives 310 (0–320) thousand"), "{text}");
+        assert!(text.contains("620 (0–640) thousand packets/s pass"), "{text}");
         let folder = tempfile::tempdir().unwrap();
         report.write(folder.path()).unwrap();
         let stem = report.host.file_stem("loadgen");

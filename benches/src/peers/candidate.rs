@@ -83,18 +83,27 @@ pub(crate) struct Candidate {
 pub(crate) const OURS: &str = "ringway";
 /// The same with direct egress, which one has to turn on.
 pub(crate) const OURS_DIRECT: &str = "ringway-direct";
+/// The same with twice the budget for coalescing.
+pub(crate) const OURS_PATIENT: &str = "ringway-200";
+/// Both.
+pub(crate) const OURS_DIRECT_PATIENT: &str = "ringway-direct-200";
 /// The row that a bar at the limit is about.
 pub(crate) const BATCHING_GO: &str = "gorelay-batch";
 
-const fn ringway(
-    name: &'static str,
-    about: &'static str,
-    engine: &'static str,
-    us: u32,
-) -> Candidate {
-    let launch = Launch::Relay { engine, coalesce_us_max: us, direct: "off", shard_of };
+const fn ringway(name: &'static str, about: &'static str, launch: Launch) -> Candidate {
     Candidate { name, about, role: Role::Ringway, dialect: Dialect::Tunnel, launch }
 }
+
+const fn relay(engine: &'static str, coalesce_us_max: u32) -> Launch {
+    Launch::Relay { engine, coalesce_us_max, direct: "off", shard_of }
+}
+
+const fn direct(coalesce_us_max: u32) -> Launch {
+    Launch::Relay { engine: "uring", coalesce_us_max, direct: "require", shard_of }
+}
+
+const ONE_BACKEND: Launch =
+    Launch::Relay { engine: "uring", coalesce_us_max: 100, direct: "off", shard_of: |_| 0 };
 
 const fn yardstick(name: &'static str, about: &'static str) -> Candidate {
     let (role, dialect) = (Role::Yardstick, Dialect::Header);
@@ -109,38 +118,26 @@ const GO_ARGUMENTS: [&str; 4] = [
 ];
 
 /// All, in the order of the tables.
-pub(crate) const ALL: [Candidate; 13] = [
-    ringway(OURS, "the relay as it ships: io_uring, coalescing up to 100 µs", "uring", 100),
-    Candidate {
-        launch: Launch::Relay {
-            engine: "uring",
-            coalesce_us_max: 100,
-            direct: "require",
-            shard_of,
-        },
-        ..ringway(
-            OURS_DIRECT,
-            "as it ships, and direct egress turned on: packets to clients leave past the kernel's UDP",
-            "uring",
-            100,
-        )
-    },
-    ringway("ringway-mmsg", "the same on recvmmsg and sendmmsg", "mmsg", 100),
-    ringway("ringway-eager", "io_uring without coalescing: wakes up for every packet", "uring", 0),
-    Candidate {
-        launch: Launch::Relay {
-            engine: "uring",
-            coalesce_us_max: 100,
-            direct: "off",
-            shard_of: |_| 0,
-        },
-        ..ringway(
-            "ringway-one",
-            "as it ships, with all calls on one backend instead of four",
-            "uring",
-            100,
-        )
-    },
+pub(crate) const ALL: [Candidate; 15] = [
+    ringway(OURS, "the relay as it ships: io_uring, coalescing up to 100 µs", relay("uring", 100)),
+    ringway(
+        OURS_DIRECT,
+        "as it ships, and direct egress turned on: packets to clients leave past the kernel's UDP",
+        direct(100),
+    ),
+    ringway(OURS_PATIENT, "as it ships, but coalescing up to 200 µs", relay("uring", 200)),
+    ringway(OURS_DIRECT_PATIENT, "direct egress, and coalescing up to 200 µs", direct(200)),
+    ringway("ringway-mmsg", "as it ships, on recvmmsg and sendmmsg", relay("mmsg", 100)),
+    ringway(
+        "ringway-eager",
+        "io_uring without coalescing: wakes up for every packet",
+        relay("uring", 0),
+    ),
+    ringway(
+        "ringway-one",
+        "as it ships, with all calls on one backend instead of four",
+        ONE_BACKEND,
+    ),
     yardstick("naive", "recvfrom and sendto, a table of flows, nothing else"),
     yardstick("mmsg", "recvmmsg and sendmmsg, 64 a call, a table of flows, nothing else"),
     Candidate {

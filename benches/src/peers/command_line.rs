@@ -24,7 +24,7 @@ pub(crate) struct CommandLine {
 
 const EXAMPLES: &str = "\
 Examples:
-  benches/peers/install.sh && make bench-peers                  The figures to quote, about 15 minutes
+  benches/peers/install.sh && make bench-peers                  The figures to quote, about 17 minutes
   sudo target/release/bench-peers run --quick                   A look, three minutes
   sudo target/release/bench-peers run --only ringway,nginx      Two of them
   sudo target/release/bench-peers latency                       What the relay adds, five minutes

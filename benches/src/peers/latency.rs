@@ -160,12 +160,12 @@ fn pair(
 /// Has the kernel forward between clients and backends: the way without a relay.
 fn forward(bench: &Bench) -> Result<()> {
     let topology = &bench.topology;
-    topology.relay.within(|| {
+    topology.relay.run(|| {
         fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("Failed to switch forwarding on")
     })?;
     let (public, tunnel) = (PUBLIC.ip().to_string(), TUNNEL.ip().to_string());
-    topology.client.within(|| route(&SHARD_IP.to_string(), &public))?;
-    topology.shard.within(|| route(CLIENT_NETWORK, &tunnel))
+    topology.client.run(|| route(&SHARD_IP.to_string(), &public))?;
+    topology.shard.run(|| route(CLIENT_NETWORK, &tunnel))
 }
 
 fn route(to: &str, via: &str) -> Result<()> {

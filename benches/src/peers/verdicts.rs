@@ -3,7 +3,7 @@
 
 use kit::statistics::Spread;
 
-use crate::candidate::{BATCHING_GO, OURS, OURS_DIRECT, Role};
+use crate::candidate::{BATCHING_GO, OURS, OURS_DIRECT, OURS_DIRECT_PATIENT, OURS_PATIENT, Role};
 use crate::results::Row;
 
 /// A difference below this share is no difference: two runs of one program differ as much.
@@ -115,12 +115,17 @@ fn compare(
     Some(Verdict { figure, ours, best, peer, more_is_better })
 }
 
-/// The bars for which there are measurements: as it ships, and with direct egress.
+/// The bars for which there are measurements: as it ships, with direct egress, and with twice the patience.
 pub(crate) fn bars(rows: &[Row]) -> Vec<Bar> {
-    [(OURS, ""), (OURS_DIRECT, ", direct egress")]
-        .into_iter()
-        .flat_map(|(name, note)| bars_of(rows, name, note))
-        .collect()
+    [
+        (OURS, ""),
+        (OURS_DIRECT, ", direct egress"),
+        (OURS_PATIENT, ", coalescing 200 µs"),
+        (OURS_DIRECT_PATIENT, ", direct egress, coalescing 200 µs"),
+    ]
+    .into_iter()
+    .flat_map(|(name, note)| bars_of(rows, name, note))
+    .collect()
 }
 
 fn bars_of(rows: &[Row], name: &str, note: &str) -> Vec<Bar> {

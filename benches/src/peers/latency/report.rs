@@ -162,12 +162,12 @@ impl Row {
 impl Step {
     /// What a median round trip takes longer through the relay.
     fn added_p50(&self) -> Option<Spread> {
-        self.spread(|direct, through| Some(through.median_us? - direct.median_us?))
+        self.spread(|direct, through| added(direct, through.median_us, direct.median_us))
     }
 
     /// By how much the 99th percentiles differ.
     fn added_p99(&self) -> Option<Spread> {
-        self.spread(|direct, through| Some(through.p99_us? - direct.p99_us?))
+        self.spread(|direct, through| added(direct, through.p99_us, direct.p99_us))
     }
 
     fn to_json(&self) -> Value {
@@ -181,6 +181,11 @@ impl Step {
             "without": self.pairs.iter().map(|(direct, _)| without(direct)).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Nothing where the way without the relay was too narrow: its packets waited for each other.
+fn added(direct: &Trips, through: Option<f64>, without: Option<f64>) -> Option<f64> {
+    (direct.loss() <= LOSS_MAX).then(|| Some(through? - without?)).flatten()
 }
 
 fn without(trips: &Trips) -> Value {
@@ -198,6 +203,8 @@ const HOW_TO_READ: &str = "
 - *Added* is a round trip through the relay less the same round trip without it, in the same repetition:
   same generator, same devices, same echo, the kernel forwarding between them. It has both ways in it: the
   relay is passed twice. *Added p99* is the difference of two percentiles, not a percentile of differences.
+- A dash: without the relay, the core of clients and backends does the forwarding as well, and could not carry that
+  rate. What is added is then a little less than what *through* says.
 - Latency counts from the moment that a packet was due. At high rates the one thread that plays clients and
   backends is busy itself, in both measurements; with the relay it also seals and opens the tunnel.
 - `ringway` waits up to 100 µs for company on each way while it is busy; `ringway-eager` does not.
@@ -228,8 +235,10 @@ mod tests {
         let pairs =
             vec![(direct(10.0), cost(1e5, 4.0, 110.0)), (direct(30.0), cost(1e5, 4.0, 90.0))];
         let step = Step { share: 50, rate: 1e5, pairs };
+        let narrow = Trips { back: 5, up: 5, ..direct(9e5) };
+        let narrow = Step { share: 90, rate: 2e5, pairs: vec![(narrow, cost(2e5, 2.0, 700.0))] };
         let limits = vec![Limit { cost: cost(2e5, 2.5, 900.0), at_least: true }];
-        let row = Row { candidate: ALL[0], limits, steps: vec![step] };
+        let row = Row { candidate: ALL[0], limits, steps: vec![step, narrow] };
         let report = Report {
             host: Host::observe(),
             reps: 2,
@@ -241,6 +250,7 @@ mod tests {
         };
         let text = report.to_terminal();
         assert!(text.contains("80 (60–100)"), "{text}");
+        assert!(!text.contains("-899300"), "a way that was too narrow is no baseline: {text}");
         assert!(text.contains("200 thousand round trips/s at least"), "{text}");
         assert!(text.contains("400 thousand packets/s"), "{text}");
         let folder = tempfile::tempdir().unwrap();
