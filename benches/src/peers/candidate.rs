@@ -290,7 +290,8 @@ impl Candidate {
         let Launch::Program { version: Some(argument), .. } = self.launch else { return None };
         let output = Command::new(program).arg(argument).output().ok()?;
         let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
+        // Some say where they are, too, which is nobody's business.
+        let said = String::from_utf8_lossy(&said).replace(&program.display().to_string(), "");
         said.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
     }
 }
