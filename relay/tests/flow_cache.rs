@@ -5,83 +5,23 @@
 
 #[path = "support/namespaces.rs"]
 mod namespaces;
+#[path = "support/redis_server.rs"]
+mod redis_server;
 #[path = "support/stage.rs"]
 mod stage;
 mod support;
 
 use namespaces::on_host;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use redis_server::{PORT, Redis, key};
 use stage::{PUBLIC, RTP, RTP_BACK, Stage};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Arrived, Caller, SILENCE};
+use support::SILENCE;
 use wire::frame::{Client, ListenerId, Transport};
-
-const REDIS: &str = "127.0.0.1:6379";
-
-/// A Redis server on the relay's host.
-struct Redis {
-    process: Child,
-    host: String,
-}
-
-impl Redis {
-    /// `None`, with a line that says why, where there is no such program.
-    fn start(host: &str) -> Option<Self> {
-        Self::start_with(host, &[])
-    }
-
-    fn start_with(host: &str, more: &[String]) -> Option<Self> {
-        let words = ["--port", "6379", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let started = on_host(host, || {
-            Command::new("redis-server").args(words).args(more).stdout(Stdio::null()).spawn()
-        });
-        match started {
-            Ok(process) => {
-                let redis = Self { process, host: host.to_owned() };
-                let deadline = Instant::now() + Duration::from_secs(10);
-                while redis.connect().is_none() {
-                    assert!(Instant::now() < deadline, "Redis does not start");
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Some(redis)
-            }
-            Err(error) => {
-                println!("skipped: redis-server (package redis-server): {error}");
-                None
-            }
-        }
-    }
-
-    fn connect(&self) -> Option<TcpStream> {
-        on_host(&self.host, || TcpStream::connect(REDIS).ok())
-    }
-
-    /// The first line of the answer.
-    fn say(&self, command: &str) -> String {
-        let mut stream = self.connect().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        write!(stream, "{command}\r\n").unwrap();
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), signal).unwrap();
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// A stage whose relay may use Redis on its own host, and knows so from the start.
 fn stage_with_redis() -> Option<(Stage, Redis)> {
@@ -92,61 +32,9 @@ fn stage_with_redis() -> Option<(Stage, Redis)> {
 fn stage_with_redis_as(user: &str, settings: &str) -> Option<(Stage, Redis)> {
     let mut stage = Stage::start("auto")?;
     let redis = Redis::start(&stage.hosts.relay)?;
-    let text = fs::read_to_string(&stage.config).unwrap();
-    let url = format!("redis://{user}{REDIS}");
-    let section = format!("[redis]\nurl = \"{url}\"\ntimeout = \"100ms\"\n{settings}\n[admin]");
-    fs::write(&stage.config, text.replace("[admin]", &section)).unwrap();
-    stage.relay.kill().unwrap();
-    stage.relay.wait().unwrap();
-    stage.restart();
+    let url = format!("redis://{user}127.0.0.1:{PORT}");
+    stage.use_cache(&url, &format!("timeout = \"100ms\"\n{settings}"));
     Some((stage, redis))
-}
-
-fn key(caller: &Caller) -> String {
-    format!("ringway:flow:{}", caller.address())
-}
-
-impl Stage {
-    fn cache(&self, operation: &str, outcome: &str) -> f64 {
-        let page = self.page("/metrics").unwrap();
-        let series = format!(
-            "relay_cache_operations_total{{operation=\"{operation}\",outcome=\"{outcome}\"}} "
-        );
-        page.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
-    }
-
-    fn wait_for_cache(&self, operation: &str, outcome: &str, least: f64) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while self.cache(operation, outcome) < least {
-            assert!(Instant::now() < deadline, "{operation} {outcome} stays below {least}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn kill_and_restart(&mut self) -> Instant {
-        let killed = Instant::now();
-        self.relay.kill().unwrap();
-        self.relay.wait().unwrap();
-        self.restart();
-        killed
-    }
-
-    /// Sends media until it arrives, or the patience is at its end.
-    fn arrives(&mut self, caller: &Caller, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        while Instant::now() < deadline {
-            caller.send(RTP);
-            if !self.shard.receive(Duration::from_millis(20)).is_empty() {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn still_answers(&mut self, caller: &Caller, arrived: &Arrived) {
-        while !self.shard.receive(SILENCE).is_empty() {}
-        self.goes_on(caller, arrived);
-    }
 }
 
 #[test]
@@ -246,7 +134,7 @@ fn a_user_of_redis_with_no_more_than_is_needed_will_do() {
     assert_eq!(made, "+OK");
     assert_eq!(redis.say("ACL SETUSER default off"), "+OK");
     let (caller, arrived) = stage.call(PUBLIC, 1);
-    calls_until(&mut stage, 100, |stage| stage.cache("write", "done") > 0.0);
+    stage.calls_until(100, |stage| stage.cache("write", "done") > 0.0);
     stage.caller(PUBLIC).send(RTP);
     stage.wait_for_cache("read", "absent", 1.0);
     stage.still_answers(&caller, &arrived);
@@ -295,7 +183,7 @@ fn over_tls_a_user_of_redis_is_served_if_its_authority_is_known() {
         ["--tls-ca-cert-file".to_owned(), path("ca.pem")],
         ["--tls-auth-clients", "no"].map(str::to_owned),
     ];
-    let Some(redis) = Redis::start_with(&stage.hosts.relay, &more.concat()) else { return };
+    let Some(redis) = Redis::start_on(&stage.hosts.relay, PORT, &more.concat()) else { return };
     let rights = "~ringway:flow:* +set +getrange";
     let made = redis.say(&format!("ACL SETUSER ringway on \">very secret\" {rights}"));
     assert_eq!(made, "+OK");
@@ -309,7 +197,7 @@ fn over_tls_a_user_of_redis_is_served_if_its_authority_is_known() {
         );
         fs::write(&stage.config, good.replace("[admin]", &section)).unwrap();
         stage.kill_and_restart();
-        calls_until(&mut stage, 100, |stage| stage.cache("write", outcome) > 0.0);
+        stage.calls_until(100, |stage| stage.cache("write", outcome) > 0.0);
         let done = stage.cache("write", "done");
         assert_eq!(done > 0.0, outcome == "done", "{authority}");
     }
@@ -365,47 +253,33 @@ fn redis_stuck_full_or_gone_changes_nothing_but_its_own_numbers() {
     stage.still_answers(&caller, &arrived);
     redis.signal(Signal::SIGCONT);
     let done = stage.cache("write", "done");
-    calls_until(&mut stage, 100, |stage| stage.cache("write", "done") > done);
+    stage.calls_until(100, |stage| stage.cache("write", "done") > done);
 
     // Full: refuses writes, and reads go on.
     assert_eq!(redis.say("CONFIG SET maxmemory 1"), "+OK");
     let failed = stage.cache("write", "failed");
-    calls_until(&mut stage, 200, |stage| stage.cache("write", "failed") > failed);
+    stage.calls_until(200, |stage| stage.cache("write", "failed") > failed);
     let known = stage.caller(PUBLIC);
     known.send(RTP);
     stage.wait_for_cache("read", "absent", 1.0);
     stage.still_answers(&caller, &arrived);
     assert_eq!(redis.say("CONFIG SET maxmemory 0"), "+OK");
     let done = stage.cache("write", "done");
-    calls_until(&mut stage, 300, |stage| stage.cache("write", "done") > done);
+    stage.calls_until(300, |stage| stage.cache("write", "done") > done);
 
     // Gone, and back.
     drop(redis);
     let failed = stage.cache("write", "failed");
-    calls_until(&mut stage, 400, |stage| stage.cache("write", "failed") > failed);
+    stage.calls_until(400, |stage| stage.cache("write", "failed") > failed);
     stage.still_answers(&caller, &arrived);
     let redis = Redis::start(&stage.hosts.relay).unwrap();
     let done = stage.cache("write", "done");
-    calls_until(&mut stage, 500, |stage| stage.cache("write", "done") > done);
+    stage.calls_until(500, |stage| stage.cache("write", "done") > done);
     let absent = stage.cache("read", "absent");
-    calls_until(&mut stage, 600, |stage| {
-        stage.caller(PUBLIC).send(RTP);
-        stage.cache("read", "absent") > absent
-    });
+    stage.strangers_until(|stage| stage.cache("read", "absent") > absent);
     assert_eq!(stage.metric("relay_cache_connections", ""), 2.0);
     drop(redis);
     assert_eq!(stage.metric("relay_worker_allocations_after_ready_total", "worker"), 0.0);
     stage.still_answers(&caller, &arrived);
     stage.stop();
-}
-
-/// Sets up calls, one after the other, until something is so.
-fn calls_until(stage: &mut Stage, mut tag: u32, so: impl Fn(&Stage) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !so(stage) {
-        assert!(Instant::now() < deadline, "it does not recover");
-        stage.call(PUBLIC, tag);
-        tag += 1;
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }

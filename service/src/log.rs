@@ -28,6 +28,10 @@ pub enum Format {
     Json,
 }
 
+/// Libraries that log each failure as it happens, without end. Who uses them says it once; unless
+/// somebody asks for theirs by name, they say nothing.
+const QUIET: &str = "redis=off";
+
 /// Which lines are written: `info`, or by module: `info,ringway_relay::worker=debug`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -37,7 +41,7 @@ impl Level {
     fn filter(&self) -> EnvFilter {
         // It was parsed once when the level was made; what is left over would be a mistake of
         // ours, and a log at INFO is the harmless outcome.
-        EnvFilter::try_new(&self.0).unwrap_or_else(|_| EnvFilter::new("info"))
+        EnvFilter::try_new(format!("{QUIET},{}", self.0)).unwrap_or_else(|_| EnvFilter::new("info"))
     }
 }
 
@@ -132,6 +136,9 @@ mod tests {
         log.set_level(&Level::try_from("warn".to_owned()).unwrap()).unwrap();
         assert!(tracing::enabled!(tracing::Level::WARN));
         assert!(!tracing::enabled!(tracing::Level::INFO));
+        assert!(!tracing::enabled!(target: "redis::aio", tracing::Level::ERROR), "not by itself");
+        log.set_level(&Level::try_from("warn,redis=info".to_owned()).unwrap()).unwrap();
+        assert!(tracing::enabled!(target: "redis::aio", tracing::Level::INFO), "asked for");
         assert!(Log::start(Format::Text, &Level::default()).is_err(), "one log per process");
         log.set_level(&Level::try_from("off".to_owned()).unwrap()).unwrap();
     }

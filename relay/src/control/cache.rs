@@ -11,12 +11,13 @@
 mod breaker;
 mod line;
 mod record;
+mod servers;
 
 use super::config::Redis as Settings;
 use crate::core::Recalled;
 use anyhow::{Context as _, Result};
 use line::Line;
-use redis::{Pipeline, Value};
+use redis::{Pipeline, RedisResult, Value};
 use service::exit::Usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +25,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use wire::frame::Client;
 
+pub(super) use servers::Servers;
+
 /// Flows that may wait to be written. At the rate of a full table's refreshes, some seconds of them.
 const QUEUE_WRITES_MAX: usize = 16_384;
 /// Flows written in one pipeline.
 const PIPELINE_WRITES_MAX: usize = 128;
+/// What Redis says of a key that holds no string.
+const WRONG_TYPE: &str = "WRONGTYPE";
 
 /// What was counted. One row for each pair of operation and outcome in metrics.
 #[derive(Debug, Default)]
@@ -80,25 +85,27 @@ pub(super) struct Cache {
 }
 
 /// Checks the settings, and reads the password. None if there is to be no cache.
-pub(super) fn client(settings: &Settings) -> Result<Option<redis::Client>, Usage> {
+pub(super) fn servers(settings: &Settings) -> Result<Option<Servers>, Usage> {
     if settings.url.is_empty() {
         return Ok(None);
     }
-    let client = line::client(settings).map_err(|error| Usage(format!("{error:#}")))?;
-    Ok(Some(client))
+    let servers = Servers::new(settings).map_err(|error| Usage(format!("{error:#}")))?;
+    Ok(Some(servers))
 }
 
 impl Cache {
     /// Begins to write behind. Connects when there is something to say. Flows live for `ttl` if they
     /// are not refreshed.
     pub(super) fn start(
-        client: &redis::Client,
+        servers: Servers,
         settings: &Settings,
         ttl: Duration,
         counters: Arc<CacheCounters>,
     ) -> Self {
         let (writes, queue) = mpsc::channel(QUEUE_WRITES_MAX);
-        let line = |name| Line::new(name, client.clone(), settings.timeout, Arc::clone(&counters));
+        let servers = Arc::new(servers);
+        let line =
+            |name| Line::new(name, Arc::clone(&servers), settings.timeout, Arc::clone(&counters));
         let writer = Writer {
             line: line("writing"),
             queue,
@@ -138,7 +145,7 @@ impl Cache {
         clients.iter().map(|client| self.understand(*client, values.next())).collect()
     }
 
-    fn understand<E>(&self, client: Client, value: Option<Result<Value, E>>) -> Option<Recalled> {
+    fn understand(&self, client: Client, value: Option<RedisResult<Value>>) -> Option<Recalled> {
         let counters = &self.counters;
         let (counter, flow) = match value {
             Some(Ok(Value::BulkString(text))) if text.is_empty() => (&counters.absent, None),
@@ -146,7 +153,9 @@ impl Cache {
                 Some(flow) => (&counters.found, Some(flow)),
                 None => (&counters.garbage, None),
             },
-            // An error such as that there is a list under this key.
+            // Another node of a Cluster may have answered; and who refuses has not looked.
+            Some(Err(error)) if error.code() != Some(WRONG_TYPE) => (&counters.reads_failed, None),
+            // Such as a list under this key.
             _ => (&counters.garbage, None),
         };
         add(counter, 1);

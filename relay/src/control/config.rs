@@ -7,6 +7,7 @@
 mod check;
 mod cluster;
 pub mod limits;
+pub(super) mod redis_url;
 mod remarks;
 mod sections;
 

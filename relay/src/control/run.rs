@@ -44,7 +44,7 @@ pub fn run(sources: Sources) -> Result<()> {
 fn run_after(sources: Sources, previous: &mut Option<Previous>, parked: Parked) -> Result<()> {
     let (config, log) = life::begin::<Config>(&sources)?;
     let keyring = keyfile::load(&config.keys).map_err(|error| Usage(error.to_string()))?;
-    let redis = cache::client(&config.redis)?;
+    let redis = cache::servers(&config.redis)?;
     let clusters = convert::clusters(&config).map_err(|error| Usage(error.to_string()))?;
     let (config, keyring, clusters) = (Arc::new(config), Arc::new(keyring), Arc::new(clusters));
 
@@ -113,11 +113,11 @@ fn run_after(sources: Sources, previous: &mut Option<Previous>, parked: Parked) 
 }
 
 /// Keeps the directory of flows and the flow cache, for as long as there is a relay.
-fn find_missed_flows(relay: &Arc<Relay>, redis: Option<redis::Client>, full: bool) {
+fn find_missed_flows(relay: &Arc<Relay>, redis: Option<cache::Servers>, full: bool) {
     let config = relay.config();
     let ttl = config.flows.idle_assured;
-    let cache = redis.map(|client| {
-        Cache::start(&client, &config.redis, ttl, Arc::clone(relay.cache_counters()))
+    let cache = redis.map(|servers| {
+        Cache::start(servers, &config.redis, ttl, Arc::clone(relay.cache_counters()))
     });
     let flows_max = relay.fleet().len() * config.flows.per_worker as usize;
     // Twice in its life, so that one write may be lost.

@@ -1,35 +1,29 @@
-//! One connection to Redis, made when it is needed, given up when it does not answer.
+//! One connection to Redis, made when it is needed, given up when it does not answer or its server
+//! is the master no more.
 
 use super::CacheCounters;
 use super::breaker::Breaker;
-use crate::control::config::Redis as Settings;
-use anyhow::{Context as _, Result};
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo as _, Pipeline, RedisError, TlsCertificates,
-    Value,
-};
+use super::servers::{Connection, Replies, Servers, is_demoted, is_out_of_reach};
+use redis::{Pipeline, RedisError};
+use service::log::Sparing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 use tracing::{info, warn};
-
-/// The replies to a pipeline, each by itself.
-pub(super) type Replies = Vec<Result<Value, RedisError>>;
 
 pub(super) struct Line {
     name: &'static str,
-    client: Client,
+    servers: Arc<Servers>,
     patience: Duration,
     state: Mutex<State>,
+    part_is_gone: Sparing,
     counters: Arc<CacheCounters>,
 }
 
 #[derive(Default)]
 struct State {
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
     breaker: Breaker,
 }
 
@@ -56,69 +50,42 @@ impl Failure {
     }
 }
 
-/// How to reach Redis, with the password from its file and the authority from its.
-pub(super) fn client(settings: &Settings) -> Result<Client> {
-    let info = settings.url.as_str().into_connection_info().context("redis.url")?;
-    let info = match &settings.password_file {
-        None => info,
-        Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("redis.password_file {}", file.display()))?;
-            let redis = info.redis_settings().clone().set_password(text.trim_end());
-            info.set_redis_settings(redis)
-        }
-    };
-    if !settings.url.starts_with("rediss") {
-        return Client::open(info).context("redis.url");
-    }
-    super::prepare_tls()?;
-    let root_cert = match &settings.ca_file {
-        None => None,
-        Some(file) => {
-            let bytes = std::fs::read(file);
-            Some(bytes.with_context(|| format!("redis.ca_file {}", file.display()))?)
-        }
-    };
-    let certificates = TlsCertificates { client_tls: None, root_cert };
-    Client::build_with_tls(info, certificates).context("redis.url, redis.ca_file")
-}
-
 impl Line {
     pub(super) fn new(
         name: &'static str,
-        client: Client,
+        servers: Arc<Servers>,
         patience: Duration,
         counters: Arc<CacheCounters>,
     ) -> Self {
-        Self { name, client, patience, state: Mutex::default(), counters }
+        let part_is_gone = Sparing::once_a_minute();
+        Self { name, servers, patience, state: Mutex::default(), part_is_gone, counters }
     }
 
     /// Asks, if it is worth asking, and waits as long as that may take.
-    pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Replies, Failure> {
+    pub(super) async fn run(&self, batch: &Pipeline) -> Result<Replies, Failure> {
         let mut connection = self.connection().await?;
-        let asked = pipeline.query_async::<Replies>(&mut connection);
-        match timeout(self.patience, asked).await {
-            Ok(Ok(replies)) => {
-                self.worked().await;
+        match connection.ask(batch, self.patience).await {
+            Ok(replies) => {
+                self.answered(&replies).await;
                 Ok(replies)
             }
-            Ok(Err(error)) => Err(self.failed(error.to_string()).await),
-            Err(_) => Err(self.failed(format!("no answer within {:?}", self.patience)).await),
+            Err(error) => Err(self.failed(error.to_string()).await),
         }
     }
 
     /// It answers, and does nothing of what it is asked.
     pub(super) async fn refused(&self, replies: &Replies) {
-        let reason = replies.iter().find_map(|reply| reply.as_ref().err());
-        let mut state = self.state.lock().await;
-        if state.breaker.failed(Instant::now())
-            && let Some(reason) = reason
-        {
+        let mut said = replies.iter().filter(|reply| !is_out_of_reach(reply));
+        let Some(reason) = said.find_map(|reply| reply.as_ref().err()) else {
+            // Nobody said no: a node of a Cluster is gone, and others are there.
+            return;
+        };
+        if self.state.lock().await.breaker.failed(Instant::now()) {
             warn!("the flow cache refuses {}: {reason}", self.name);
         }
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, Failure> {
+    async fn connection(&self) -> Result<Connection, Failure> {
         let mut state = self.state.lock().await;
         if !state.breaker.allows(Instant::now()) {
             return Err(Failure::Skipped);
@@ -126,25 +93,37 @@ impl Line {
         if let Some(connection) = &state.connection {
             return Ok(connection.clone());
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.patience))
-            .set_response_timeout(Some(self.patience));
         // Others wait for this one meanwhile, rather than to connect as well.
-        let made = self.client.get_multiplexed_async_connection_with_config(&config);
-        match timeout(self.patience, made).await {
-            Ok(Ok(connection)) => {
+        match self.servers.connect(self.patience).await {
+            Ok(connection) => {
                 state.connection = Some(connection.clone());
                 self.counters.connections.fetch_add(1, Ordering::Relaxed);
                 Ok(connection)
             }
-            Ok(Err(error)) => Err(self.give_up(&mut state, &error.to_string())),
-            Err(_) => Err(self.give_up(&mut state, "no connection in time")),
+            Err(error) => Err(self.give_up(&mut state, &error.to_string())),
         }
     }
 
-    async fn worked(&self) {
-        if self.state.lock().await.breaker.worked() {
+    async fn answered(&self, replies: &Replies) {
+        let mut state = self.state.lock().await;
+        if replies.iter().any(Result::is_ok) && state.breaker.worked() {
             info!("the flow cache answers again ({})", self.name);
+        }
+        if replies.iter().any(is_demoted) {
+            // Another server is the master: who, is asked with the next connection.
+            self.hang_up(&mut state);
+        }
+        let gone = replies.iter().find(|reply| is_out_of_reach(reply));
+        if let Some(error) = gone.and_then(|reply| reply.as_ref().err()) {
+            self.tell_of_a_part(error);
+        }
+    }
+
+    /// That repeats with each batch, for as long as a node is gone.
+    fn tell_of_a_part(&self, error: &RedisError) {
+        if let Some(suppressed) = self.part_is_gone.admit() {
+            let name = self.name;
+            warn!(suppressed, "a part of the flow cache does not answer ({name}): {error}");
         }
     }
 
@@ -154,9 +133,7 @@ impl Line {
 
     /// Many may fail on one connection; each makes the pause longer only once it is over.
     fn give_up(&self, state: &mut State, error: &str) -> Failure {
-        if state.connection.take().is_some() {
-            self.counters.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.hang_up(state);
         let now = Instant::now();
         if state.breaker.allows(now) && state.breaker.failed(now) {
             warn!(
@@ -165,5 +142,11 @@ impl Line {
             );
         }
         Failure::Failed
+    }
+
+    fn hang_up(&self, state: &mut State) {
+        if state.connection.take().is_some() {
+            self.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

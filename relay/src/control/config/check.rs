@@ -9,7 +9,7 @@ use service::config::sections::{self, unbindable};
 use service::config::{Problems, duration, size};
 
 use super::limits::*;
-use super::{Config, DirectEgress};
+use super::{Config, DirectEgress, redis_url};
 
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     listen(config, problems);
@@ -172,26 +172,10 @@ fn redis(config: &Config, problems: &mut Problems<'_>) {
             format!("must be at most {REDIS_PREFIX_BYTES_MAX} bytes, is {is}"),
         );
     }
-    let address = match redis.url.split_once("://") {
-        _ if redis.url.is_empty() => return,
-        Some(("redis" | "rediss", address)) => address,
-        _ => {
-            // Not quoted: what was taken for a URL may be a password.
-            return problems.add(
-                "redis.url",
-                "must begin with redis:// or rediss://, and name one server: lists, Sentinel and \
-                 Cluster are not supported"
-                    .to_owned(),
-            );
-        }
-    };
-    let user = address.rsplit_once('@').map(|(user, _)| user);
-    if user.is_some_and(|user| user.contains(':')) {
-        problems.add(
-            "redis.url",
-            "must not hold a password: put it into a file, and name that in redis.password_file"
-                .to_owned(),
-        );
+    if !redis.url.is_empty()
+        && let Err(problem) = redis_url::parse(&redis.url)
+    {
+        problems.add("redis.url", problem);
     }
 }
 
