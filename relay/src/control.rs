@@ -12,7 +12,7 @@ pub mod fleet;
 pub mod metrics;
 pub mod names;
 pub mod pages;
-mod parking;
+pub mod parking;
 pub mod peers;
 mod recall;
 pub mod relay;

@@ -81,6 +81,8 @@ fn nothing_sent_to_a_dead_relay_is_lost(engine: &str) {
     let names = stage.manager.names();
     let sockets = ["worker-0"; 3].into_iter().chain(["worker-1"; 3]);
     assert!(names.iter().filter(|name| name.starts_with("worker")).eq(sockets), "{names:?}");
+    assert_eq!(stage.metric("relay_parked_sockets", ""), 6.0);
+    stage.wait_for_metric("relay_parked_flows", "", |flows| flows == 2.0);
     for _ in 0..2 {
         stage.kill();
         for (caller, arrived) in &calls {
@@ -107,6 +109,55 @@ fn what_is_sent_while_the_relay_is_dead_waits_for_the_next_one() {
 #[test]
 fn it_waits_for_the_other_engine_too() {
     nothing_sent_to_a_dead_relay_is_lost("mmsg");
+}
+
+impl Stage {
+    fn parking(&self) -> serde_json::Value {
+        let output = self.ctl(&["status"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        status["parking"].clone()
+    }
+}
+
+#[test]
+fn a_manager_that_takes_nothing_any_more_is_told_of_until_it_does_again() {
+    let Some(mut stage) = Stage::start_parking("auto") else { return };
+    stage.call(PUBLIC, 1);
+    stage.wait_for_metric("relay_parked_flows", "", |flows| flows == 1.0);
+    assert_eq!(stage.metric("relay_parking_failures_total", ""), 0.0);
+    assert_eq!(stage.parking()["state"], "on");
+    let path = stage.manager.path().to_owned();
+    let hidden = path.with_extension("hidden");
+    fs::rename(&path, &hidden).unwrap();
+    stage.wait_for_metric("relay_parking_failures_total", "", |failures| failures >= 2.0);
+    let parking = stage.parking();
+    assert_eq!((&parking["state"], &parking["flows"]), (&"failing".into(), &1.into()));
+    let reason = parking["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the flows of worker "), "{reason}");
+    assert!(parking["flows_age_ms"].as_u64() > Some(3_000), "{parking}");
+    fs::rename(&hidden, &path).unwrap();
+    stage.wait_for_metric("relay_parked_flows_age_seconds", "", |age| age < 3.0);
+    assert_eq!(stage.parking()["state"], "on");
+    stage.stop();
+}
+
+#[test]
+fn a_manager_that_keeps_too_few_is_told_how_many_are_needed() {
+    let Some(mut stage) = Stage::start("auto") else { return };
+    assert_eq!(stage.parking()["state"], "off");
+    stage.manager.keep_at_most(9);
+    stage.kill();
+    stage.parks();
+    stage.restart();
+    stage.wait_for_metric("relay_parking_failures_total", "", |failures| failures >= 1.0);
+    let parking = stage.parking();
+    assert_eq!((&parking["state"], &parking["sockets"]), (&"failing".into(), &0.into()));
+    let reason = parking["reason"].as_str().unwrap();
+    assert!(reason.contains("keeps 9 descriptors, and 10 are needed"), "{reason}");
+    assert!(reason.contains("FileDescriptorStoreMax"), "{reason}");
+    assert_eq!(stage.manager.names(), Vec::<String>::new());
+    stage.stop();
 }
 
 /// What parking is held against.

@@ -14,6 +14,7 @@ pub use declare::all;
 use super::cache::CacheCounters;
 use super::direct::DirectState;
 use super::names::Names;
+use super::parking::ParkingState;
 use super::peers::{self, Peer};
 use super::recall::RecallCounters;
 use super::relay::Relay;
@@ -60,6 +61,7 @@ impl Metrics {
             recall: self.relay.recall_counters(),
             cache: self.relay.cache_counters(),
             direct: &self.relay.direct(),
+            parking: &self.relay.parking_state(),
             generation: self.relay.generation(),
             uptime: self.relay.uptime(),
             now_us: engine::clock::monotonic_ns() / 1_000,
@@ -131,6 +133,7 @@ struct Scrape<'a> {
     recall: &'a RecallCounters,
     cache: &'a CacheCounters,
     direct: &'a DirectState,
+    parking: &'a ParkingState,
     generation: u64,
     uptime: Duration,
     now_us: u64,
@@ -164,6 +167,7 @@ impl Exposition {
         write_peers(&mut text, scrape.peers);
         write_recall(&mut text, scrape.recall, scrape.cache);
         write_direct(&mut text, scrape.numbers, scrape.direct);
+        write_parking(&mut text, scrape.parking);
         text.finish()
     }
 }
@@ -260,6 +264,18 @@ fn write_direct(text: &mut Text, workers: &[Numbers], state: &DirectState) {
     text.family(&declare::DIRECT);
     let labels = [("state", &state.state[..]), ("reason", &state.reason[..])];
     text.sample(declare::DIRECT.name, &labels, 1);
+}
+
+fn write_parking(text: &mut Text, parking: &ParkingState) {
+    let age = scaled(parking.flows_age_ms, 1e-3);
+    let mut family = |row: &Row, value: &dyn std::fmt::Display| {
+        text.family(row);
+        text.sample(row.name, &[], value);
+    };
+    family(&declare::PARKED_SOCKETS, &parking.sockets);
+    family(&declare::PARKED_FLOWS, &parking.flows);
+    family(&declare::PARKED_FLOWS_AGE, &age);
+    family(&declare::PARKING_FAILURES, &parking.failures);
 }
 
 #[cfg(test)]

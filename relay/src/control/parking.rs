@@ -24,9 +24,12 @@
 mod flows;
 mod keeper;
 mod parked;
+mod state;
 
 pub(super) use keeper::keep;
 pub(super) use parked::Parked;
+pub(super) use state::Parking;
+pub use state::ParkingState;
 
 use std::io;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use super::config::{Config, diff};
 use super::convert;
 use super::direct::{Direct, DirectState};
 use super::fleet::{Fleet, FleetError};
+use super::parking::{Parking, ParkingState};
 use super::recall::RecallCounters;
 use super::start::EngineChoice;
 use crate::core::{Command, Reply};
@@ -39,6 +40,7 @@ pub struct Relay {
     stopping: AtomicBool,
     recall: Arc<RecallCounters>,
     cache: Arc<CacheCounters>,
+    parking: Parking,
     /// Everything that a next process would need, in order: the workers' sockets, the HTTP listener.
     sockets: Vec<OwnedFd>,
     /// The process that serves instead of this one; zero while there is none.
@@ -78,6 +80,7 @@ impl Relay {
             stopping: AtomicBool::new(false),
             recall: Arc::default(),
             cache: Arc::default(),
+            parking: Parking::default(),
             successor: AtomicU32::new(0),
             succeeded: Notify::new(),
         }
@@ -123,6 +126,11 @@ impl Relay {
         self.direct.state()
     }
 
+    /// How parking with the service manager is.
+    pub fn parking_state(&self) -> ParkingState {
+        self.parking.state()
+    }
+
     /// Stops taking new flows, or takes them again.
     pub async fn set_drain(&self, on: bool) -> Result<(), FleetError> {
         // Not ready first, so that nobody sends new clients to workers that refuse them.
@@ -139,6 +147,11 @@ impl Relay {
     /// What was asked of the flow cache.
     pub(super) fn cache_counters(&self) -> &Arc<CacheCounters> {
         &self.cache
+    }
+
+    /// What the service manager has.
+    pub(super) fn parking(&self) -> &Parking {
+        &self.parking
     }
 
     /// Whether it is on its way out.

@@ -1,6 +1,7 @@
 //! `ctl status` and `ctl top`: the relay on one screen, what is wrong first visible.
 
 use relay::control::admin::protocol::{Drops, Status, WorkerStatus};
+use relay::control::parking::ParkingState;
 use relay::control::peers::Peer;
 
 use service::show::words::{percent, round_trip, short, span};
@@ -39,9 +40,20 @@ fn head(status: &Status) -> String {
         "ringway-relay {version}, kernel {kernel}, up {}\n\
          {state}, configuration {generation}\n\
          engine {engine}\n\
-         {direct}",
+         {direct}{}",
         span(status.uptime_seconds),
+        parking(&status.parking),
     )
+}
+
+fn parking(parking: &ParkingState) -> String {
+    let ParkingState { state, reason, sockets, flows, flows_age_ms, .. } = parking;
+    let has = format!("{sockets} sockets, {flows} flows of {} ago", span(flows_age_ms / 1_000));
+    match &state[..] {
+        "off" => String::new(),
+        "on" => format!("parked with the service manager: {has}\n"),
+        _ => format!("! parking with the service manager fails: {reason}; it has {has}\n"),
+    }
 }
 
 fn workers(workers: &[WorkerStatus]) -> String {
@@ -234,6 +246,17 @@ mod tests {
         }
     }
 
+    fn parking_state(state: &str, reason: &str) -> ParkingState {
+        ParkingState {
+            state: state.into(),
+            reason: reason.into(),
+            sockets: 6,
+            flows: 200,
+            flows_age_ms: 2_900,
+            failures: 0,
+        }
+    }
+
     fn status() -> Status {
         Status {
             version: "0.1.0 (abc)".into(),
@@ -242,6 +265,7 @@ mod tests {
             engine: "uring".into(),
             engine_reason: "uring, as configured".into(),
             direct: DirectState { state: "off".into(), reason: "as configured".into() },
+            parking: parking_state("off", ""),
             generation: 2,
             draining: false,
             workers: vec![worker(0), worker(1)],
@@ -255,10 +279,12 @@ mod tests {
         let mut status = status();
         status.peers = vec![peer(0, Some(true))];
         status.engine_reason = "uring: io_uring works; Linux 6.12.9".into();
+        status.parking = parking_state("on", "");
         let expected = "\
 ringway-relay 0.1.0 (abc), kernel 6.12.9, up 3h 12m
 taking new flows, configuration 2
 engine uring: io_uring works; Linux 6.12.9
+parked with the service manager: 6 sockets, 200 flows of 2s ago
 
 worker  in pps  in bps  out pps  out bps  drops/s  busy  flows  new  coalesce
      0     48k     61M      950     1.2M        0   31%   2000    3    100 us
@@ -292,8 +318,12 @@ voice/10.0.0.2/0  10.0.0.2:3600  up        0.24 ms      2/2     10
         }];
         status.peers = vec![peer(0, Some(true)), peer(1, None), peer(2, Some(false))];
         status.direct = DirectState { state: "unavailable".into(), reason: "no CAP".into() };
+        status.parking = parking_state("failing", "full");
         let text = render(&status);
         assert!(text.contains("\ndirect egress unavailable: no CAP\n"), "{text}");
+        let fails = "\n! parking with the service manager fails: full; it has 6 sockets, 200 flows of \
+                     2s ago\n";
+        assert!(text.contains(fails), "{text}");
         let expected = "
 ! worker 0 has not ticked for 7.0 s: it is stuck
 ! worker 0: the kernel dropped 12 datagrams at a full tunnel socket since the start

@@ -2,8 +2,8 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use crate::namespaces::{Hosts, on_host};
-use crate::stage::manager::Manager;
 use crate::support::{Arrived, Caller, Shard};
+use engine::manager::Manager;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -13,9 +13,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use wire::keyring::Keyring;
-
-#[path = "manager.rs"]
-pub(crate) mod manager;
 
 pub(crate) const RTP: &[u8] = &[0x80, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0xaa];
 pub(crate) const RTP_BACK: &[u8] = &[0x80, 111, 0, 9, 0, 0, 0, 2, 0, 0, 0, 3, 0xbb];
@@ -64,9 +61,14 @@ impl Stage {
         let mut stage = Self::start(engine)?;
         stage.relay.kill().unwrap();
         stage.relay.wait().unwrap();
-        stage.parks = true;
+        stage.parks();
         stage.restart();
         Some(stage)
+    }
+
+    /// From the next start on.
+    pub(crate) fn parks(&mut self) {
+        self.parks = true;
     }
 
     /// Runs a program that is put somewhere under the folder of this stage.

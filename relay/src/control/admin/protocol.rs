@@ -6,6 +6,7 @@
 use crate::control::decode::Decoded;
 use crate::control::direct::DirectState;
 use crate::control::names::NamedRoute;
+use crate::control::parking::ParkingState;
 use crate::control::peers::Peer;
 use crate::control::upgrade::Upgraded;
 use serde::{Deserialize, Serialize};
@@ -176,6 +177,8 @@ pub struct Status {
     pub engine_reason: String,
     /// Direct egress.
     pub direct: DirectState,
+    /// What the service manager has for the next process.
+    pub parking: ParkingState,
     /// The configuration's number.
     pub generation: u64,
     /// Whether no new flows are taken.

@@ -24,6 +24,7 @@ pub(super) fn of(relay: &Relay, before: &[Numbers], after: &[Numbers], peers: Ve
         engine: engine.name.to_owned(),
         engine_reason: engine.reason.clone(),
         direct: relay.direct(),
+        parking: relay.parking_state(),
         generation: relay.generation(),
         draining: relay.is_draining(),
         workers: workers(before, after, now_us),

@@ -106,6 +106,28 @@ pub(super) const CACHE_CONNECTIONS: Row = gauge(
     &[],
     "Connections to the flow cache: one for reading, one for writing, made when needed.",
 );
+pub(super) const PARKED_SOCKETS: Row = gauge(
+    "relay_parked_sockets",
+    &[],
+    "Sockets that were given to the service manager for the next process. Zero if it keeps none.",
+);
+pub(super) const PARKED_FLOWS: Row = gauge(
+    "relay_parked_flows",
+    &[],
+    "Flows that were given to it, when each worker's were parked last.",
+);
+pub(super) const PARKED_FLOWS_AGE: Row = gauge(
+    "relay_parked_flows_age_seconds",
+    &[],
+    "Time since that, of the worker for which it is longest: some seconds. Zero while nothing is \
+     parked.",
+);
+pub(super) const PARKING_FAILURES: Row = counter(
+    "relay_parking_failures_total",
+    &[],
+    "Rounds, one every three seconds or less often, in which sockets or flows could not be parked \
+     although the service manager keeps descriptors.",
+);
 pub(super) const GENERATION: Row = gauge(
     "relay_config_generation",
     &[],
@@ -152,7 +174,7 @@ pub(super) const DIRECT_KICK_FAILURES: Row = counter(
 pub(super) const DIRECT_RINGS: Row =
     gauge("relay_direct_rings", WORKER, "Devices that the worker sends to past its sockets.");
 
-const BY_HAND: [Row; 27] = [
+const BY_HAND: [Row; 31] = [
     CPU,
     BUSY,
     TICK_AGE,
@@ -171,6 +193,10 @@ const BY_HAND: [Row; 27] = [
     MISSES,
     CACHE,
     CACHE_CONNECTIONS,
+    PARKED_SOCKETS,
+    PARKED_FLOWS,
+    PARKED_FLOWS_AGE,
+    PARKING_FAILURES,
     GENERATION,
     UPTIME,
     BUILD,

@@ -1,6 +1,7 @@
 //! The text of a scrape, read by strict rules.
 
 use super::*;
+use crate::control::parking::Parking;
 use crate::control::peers::{merge, tests::info};
 use crate::core::{Counters, DropReason};
 use service::metrics::strict::{Family, parse};
@@ -13,6 +14,14 @@ fn build() -> Build {
 }
 
 fn rendered(numbers: &[Numbers], peers: &[Peer]) -> BTreeMap<String, Family> {
+    rendered_with(numbers, peers, &Parking::default().state())
+}
+
+fn rendered_with(
+    numbers: &[Numbers],
+    peers: &[Peer],
+    parking: &ParkingState,
+) -> BTreeMap<String, Family> {
     let exposition = Exposition::new(numbers.len(), "mmsg", REASON, &build());
     let busy = vec![0.25; numbers.len()];
     let scrape = Scrape {
@@ -22,6 +31,7 @@ fn rendered(numbers: &[Numbers], peers: &[Peer]) -> BTreeMap<String, Family> {
         recall: &RecallCounters::default(),
         cache: &CacheCounters::default(),
         direct: &DirectState { state: "off".into(), reason: "as configured".into() },
+        parking,
         generation: 3,
         uptime: Duration::from_millis(1_500),
         now_us: 10_000_000,
@@ -159,6 +169,27 @@ fn too_many_shards_are_counted_instead() {
     let busiest = (PEERS_SHOWN_MAX + 2).to_string();
     let labels = [("cluster", "voice"), ("transceiver", busiest.as_str()), ("shard", "0")];
     assert_eq!(value(&families, "relay_peer_up", &labels), 1.0);
+}
+
+#[test]
+fn what_is_parked_is_shown() {
+    let parking = ParkingState {
+        state: "failing".into(),
+        reason: "the flows of worker 1: full".into(),
+        sockets: 6,
+        flows: 200,
+        flows_age_ms: 9_500,
+        failures: 2,
+    };
+    let families = rendered_with(&[Numbers::new()], &[], &parking);
+    for (name, expected) in [
+        ("relay_parked_sockets", 6.0),
+        ("relay_parked_flows", 200.0),
+        ("relay_parked_flows_age_seconds", 9.5),
+        ("relay_parking_failures_total", 2.0),
+    ] {
+        assert_eq!(value(&families, name, &[]), expected, "{name}");
+    }
 }
 
 #[test]

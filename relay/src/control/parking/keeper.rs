@@ -9,7 +9,7 @@ use engine::handover::{self, Channel};
 use service::notify::Notifier;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::{task, time};
 use tracing::{info, warn};
@@ -39,30 +39,63 @@ pub(in crate::control) async fn keep(
         // However it ends.
         let _ = ended.await;
     }
-    let Some(running) = relay.upgrade() else { return };
-    let workers = running.fleet().len();
-    if let Err(reason) = park_sockets(&running, &notifier).await {
-        return warn!("nothing is parked with the service manager: {reason}");
-    }
-    info!(
-        "sockets and flows are parked with the service manager: a restart loses no packet in them"
-    );
-    drop(running);
-    let mut shelves: Vec<Shelf> = (0..workers).map(Shelf::new).collect();
+    let mut shelves = Vec::new();
     loop {
         let start = Instant::now();
-        for shelf in &mut shelves {
-            let Some(relay) = relay.upgrade().filter(|relay| !relay.is_succeeded()) else { return };
-            if let Err(reason) = shelf.refresh(&relay, &notifier).await {
-                // Older ones are still there.
-                warn!(worker = shelf.worker, "its flows are not parked: {reason}");
+        let Some(ended) = round(&relay, &notifier, &mut shelves).await else { return };
+        let Some(relay) = serving(&relay) else { return };
+        let is_new = relay.parking().ended(&ended);
+        match ended {
+            Ok(()) if is_new => info!(
+                "sockets and flows are parked with the service manager: a restart loses no packet \
+                 in them"
+            ),
+            Err(reason) if is_new => {
+                warn!("not parked with the service manager, tried again: {reason}");
             }
+            _ => {}
         }
+        drop(relay);
         time::sleep(INTERVAL.max(start.elapsed() * REST)).await;
     }
 }
 
-async fn park_sockets(relay: &Relay, notifier: &Notifier) -> Result<(), String> {
+/// Another process parks its own.
+fn serving(relay: &Weak<Relay>) -> Option<Arc<Relay>> {
+    relay.upgrade().filter(|relay| !relay.is_succeeded())
+}
+
+/// Parks the sockets, if they are not (there are no shelves before that), and all flows anew: what came
+/// of it, or nothing if the relay serves no more.
+async fn round(
+    relay: &Weak<Relay>,
+    notifier: &Notifier,
+    shelves: &mut Vec<Shelf>,
+) -> Option<Result<(), String>> {
+    if shelves.is_empty() {
+        let relay = serving(relay)?;
+        match park_sockets(&relay, notifier).await {
+            Ok(count) => relay.parking().has_sockets(count),
+            Err(reason) => return Some(Err(reason)),
+        }
+        *shelves = (0..relay.fleet().len()).map(Shelf::new).collect();
+    }
+    let mut ended = Ok(());
+    for shelf in shelves {
+        let relay = serving(relay)?;
+        match shelf.refresh(&relay, notifier).await {
+            Ok(flows) => relay.parking().has_flows(shelf.worker, flows),
+            // Older ones are still there, and other workers' are not to become older for that.
+            Err(reason) => {
+                ended = ended.and(Err(format!("the flows of worker {}: {reason}", shelf.worker)));
+            }
+        }
+    }
+    Some(ended)
+}
+
+/// How many there are.
+async fn park_sockets(relay: &Relay, notifier: &Notifier) -> Result<usize, String> {
     let workers = relay.fleet().len();
     let each = relay.config().listen.len() + 1;
     let (needed, kept) = (workers * (each + 2), notifier.keeps());
@@ -74,9 +107,11 @@ async fn park_sockets(relay: &Relay, notifier: &Notifier) -> Result<(), String> 
     }
     for (worker, sockets) in relay.sockets().chunks_exact(each).take(workers).enumerate() {
         let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        park(notifier, &worker_name(worker), &sockets).await.map_err(|error| error.to_string())?;
+        park(notifier, &worker_name(worker), &sockets)
+            .await
+            .map_err(|error| format!("the sockets of worker {worker}: {error}"))?;
     }
-    Ok(())
+    Ok(workers * each)
 }
 
 /// Where one worker's flows are.
@@ -94,25 +129,29 @@ impl Shelf {
         Self { worker, turn: 0, empty: false }
     }
 
-    async fn refresh(&mut self, relay: &Relay, notifier: &Notifier) -> Result<(), String> {
+    /// How many there are.
+    async fn refresh(&mut self, relay: &Relay, notifier: &Notifier) -> Result<usize, String> {
         let written = Duration::from_nanos(clock::monotonic_ns());
         let flows = flows_of(relay.fleet(), self.worker).await?;
-        if flows.is_empty() && self.empty {
-            return Ok(());
+        let count = flows.len();
+        if count == 0 && self.empty {
+            return Ok(0);
         }
-        self.empty = flows.is_empty();
         let file = task::spawn_blocking(move || {
             handover::file_of("flows", &flows::encode(written, flows))
         });
         let file = file.await.map_err(|error| error.to_string())?;
         let file = file.map_err(|error| error.to_string())?;
         let name = flows_name(self.worker, self.turn);
-        self.turn = 1 - self.turn;
         let replaced = async {
             unpark(notifier, &name).await?;
             park(notifier, &name, &[file.as_fd()]).await
         };
-        replaced.await.map_err(|error| error.to_string())
+        replaced.await.map_err(|error| error.to_string())?;
+        // Only now: what is whole is under the other name.
+        self.turn = 1 - self.turn;
+        self.empty = count == 0;
+        Ok(count)
     }
 }
 

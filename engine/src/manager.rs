@@ -1,8 +1,8 @@
-//! A service manager's stand-in, as far as the relay can see: it listens to what it is told, keeps what
-//! it is given, and gives that to the next process.
-#![allow(dead_code)] // Each test file uses its part.
+//! A service manager's stand-in for tests and for the fault suite, as far as a relay can see: it listens
+//! to what it is told, keeps what it is given, and gives that to the next process.
 
-use engine::handover::Channel;
+#![expect(clippy::unwrap_used, reason = "what goes wrong here is a test that fails")]
+
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -12,40 +12,51 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-/// Descriptors that it keeps.
+use crate::handover::Channel;
+use crate::inherited;
+
+/// What goes before the words of a program that finds what is kept for it: only its own process can say
+/// its number.
+pub const BEFORE_PROGRAM: [&str; 4] = ["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"];
+
+/// Descriptors that it keeps, unless told otherwise.
 const KEPT_MAX: usize = 100;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    kept_max: usize,
     told: Vec<String>,
     kept: Vec<(String, OwnedFd)>,
     /// Names under which something was put, each time.
     put: Vec<String>,
 }
 
-/// The manager, listening until it is dropped.
+/// The manager, listening until it is dropped. It panics if it is told what none of ours should say.
 #[derive(Debug)]
-pub(crate) struct Manager {
+pub struct Manager {
     path: PathBuf,
     state: Arc<Mutex<State>>,
 }
 
 impl Manager {
-    pub(crate) fn start(path: &Path) -> Self {
+    /// Listens there from now on.
+    pub fn start(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
-        let state = Arc::new(Mutex::new(State::default()));
+        let state =
+            State { kept_max: KEPT_MAX, told: Vec::new(), kept: Vec::new(), put: Vec::new() };
+        let state = Arc::new(Mutex::new(state));
         let listener = Arc::downgrade(&state);
         std::thread::spawn(move || listen(&Channel::from(OwnedFd::from(socket)), &listener));
         Self { path: path.to_owned(), state }
     }
 
     /// What it was told since this was last asked, but for the watchdog and what it keeps.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub fn told(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().told)
     }
 
     /// The names of what it keeps, sorted.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
         let mut names: Vec<_> = state.kept.iter().map(|(name, _)| name.clone()).collect();
         names.sort();
@@ -53,14 +64,14 @@ impl Manager {
     }
 
     /// Waits until something has been put anew under names that begin so, for each of them.
-    pub(crate) fn wait_for(&self, beginnings: &[&str]) {
+    pub fn wait_for(&self, beginnings: &[&str]) {
         self.state.lock().unwrap().put.clear();
         self.wait_since_start(beginnings);
     }
 
     /// Waits until something has been put under names that begin so, for each of them, by the process
     /// that was started last.
-    pub(crate) fn wait_since_start(&self, beginnings: &[&str]) {
+    pub fn wait_since_start(&self, beginnings: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(20);
         let is_there = |beginning: &&str| {
             self.state.lock().unwrap().put.iter().any(|name| name.starts_with(*beginning))
@@ -72,32 +83,44 @@ impl Manager {
     }
 
     /// Keeps other things under names that begin so.
-    pub(crate) fn replace(&self, beginning: &str, with: impl Fn() -> OwnedFd) -> usize {
+    pub fn replace(&self, beginning: &str, with: impl Fn() -> OwnedFd) -> usize {
         let mut state = self.state.lock().unwrap();
         let all = state.kept.iter_mut().filter(|(name, _)| name.starts_with(beginning));
         all.map(|(_, descriptor)| *descriptor = with()).count()
     }
 
     /// Keeps something else as well.
-    pub(crate) fn keep(&self, name: &str, descriptor: OwnedFd) {
+    pub fn keep(&self, name: &str, descriptor: OwnedFd) {
         self.state.lock().unwrap().kept.push((name.to_owned(), descriptor));
     }
 
+    /// Says so to the processes that are started from now on.
+    pub fn keep_at_most(&self, count: usize) {
+        self.state.lock().unwrap().kept_max = count;
+    }
+
     /// A command for a service of this manager's that keeps descriptors for it.
-    pub(crate) fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(program);
-        command.env("FDSTORE", KEPT_MAX.to_string());
-        let mut state = self.state.lock().unwrap();
-        state.put.clear();
-        // As systemd has it: the last first.
-        let kept = state.kept.iter().rev().map(|(name, kept)| (name.as_str(), kept));
-        engine::inherited::pass(&mut command, kept).unwrap();
+    pub fn command(&self, program: &Path) -> Command {
+        let [shell, words @ ..] = BEFORE_PROGRAM;
+        let mut command = Command::new(shell);
+        command.args(words).arg(program);
+        self.serve(&mut command);
         command
     }
 
+    /// Makes a command one for such a service. Its words are the caller's: [`BEFORE_PROGRAM`] among
+    /// them.
+    pub fn serve(&self, command: &mut Command) {
+        let mut state = self.state.lock().unwrap();
+        command.env("NOTIFY_SOCKET", &self.path).env("FDSTORE", state.kept_max.to_string());
+        // As systemd has it: the last first.
+        let kept = state.kept.iter().rev().map(|(name, kept)| (name.as_str(), kept));
+        inherited::pass(command, kept).unwrap();
+        state.put.clear();
+    }
+
     /// Where it listens.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
