@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use engine::manager::{BEFORE_PROGRAM, Manager};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -49,6 +50,8 @@ impl Plan {
 pub(crate) struct Process<'a> {
     pub(crate) plan: Plan,
     host: &'a Host,
+    /// Keeps its sockets and flows.
+    manager: Option<Manager>,
     child: Child,
     /// Who serves now, after upgrades.
     successor: Option<Pid>,
@@ -57,6 +60,11 @@ pub(crate) struct Process<'a> {
 impl<'a> Process<'a> {
     /// Starts it with the configuration that is in its file, and waits until it is ready.
     pub(crate) fn start(plan: Plan, host: &'a Host) -> Result<Self> {
+        Self::start_by(None, plan, host)
+    }
+
+    /// The same, with a manager that keeps its sockets and flows, if there is to be one.
+    pub(crate) fn start_by(manager: Option<Manager>, plan: Plan, host: &'a Host) -> Result<Self> {
         let log = File::options().create(true).append(true).open(plan.log())?;
         let mut namespace = std::ffi::OsString::from("--net=");
         namespace.push(host.path());
@@ -68,9 +76,12 @@ impl<'a> Process<'a> {
             }
         }
         // The kernel kills it when this program ends, however it ends.
+        command.arg(namespace).args(["--", "setpriv", "--pdeathsig", "KILL", "--"]);
+        if let Some(manager) = &manager {
+            manager.serve(&mut command);
+            command.args(BEFORE_PROGRAM);
+        }
         let child = command
-            .arg(namespace)
-            .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
             .arg(&plan.program)
             .args(["run".as_ref(), "--config".as_ref(), plan.config().as_os_str()])
             .stdin(Stdio::null())
@@ -78,7 +89,7 @@ impl<'a> Process<'a> {
             .stderr(log)
             .spawn()
             .context("Failed to start nsenter and setpriv (package util-linux)")?;
-        let mut process = Self { plan, host, child, successor: None };
+        let mut process = Self { plan, host, manager, child, successor: None };
         process.wait_until_ready()?;
         Ok(process)
     }
@@ -115,7 +126,7 @@ impl<'a> Process<'a> {
     pub(crate) fn kill_and_restart(&mut self) -> Result<Duration> {
         let killed = Instant::now();
         self.kill()?;
-        *self = Self::start(self.plan.clone(), self.host)?;
+        *self = Self::start_by(self.manager.take(), self.plan.clone(), self.host)?;
         Ok(killed.elapsed())
     }
 

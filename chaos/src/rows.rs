@@ -67,6 +67,20 @@ pub(crate) const ROWS: &[Row] = &[
         run: relay::kill_silent,
     },
     Row {
+        name: "kill-parked",
+        fault: "relay kill -9 and restart, its sockets and flows kept by its manager, the model talks",
+        promise: "gap at most the restart + 60 ms, every flow kept, 0 dropped",
+        short: true,
+        run: relay::kill_talking_parked,
+    },
+    Row {
+        name: "kill-parked-silent",
+        fault: "the same, kept by its manager, the model is silent",
+        promise: "gap up at most the restart + 60 ms, every flow kept, 0 dropped",
+        short: false,
+        run: relay::kill_silent_parked,
+    },
+    Row {
         name: "redis",
         fault: "Redis slow (500 ms), full of garbage, killed, back again",
         promise: "0 lost, 0 dropped",

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use engine::manager::Manager;
 use loadgen::call::{Call, Identity};
 use serde_json::Value;
 use wire::keyring::Keyring;
 
+use crate::count;
 use crate::findings::{Findings, Way};
 use crate::fleet::Fleet;
 use crate::ledger::Figures;
@@ -23,6 +25,7 @@ use crate::run::Run;
 const SIGNALING: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+const PARK_PATIENCE: Duration = Duration::from_secs(30);
 /// What workers count is published within this time.
 pub(crate) const PUBLISHED: Duration = Duration::from_millis(300);
 
@@ -35,13 +38,22 @@ pub(crate) struct Setting {
     pub(crate) backend: &'static str,
     /// The first relay has a Redis beside it.
     pub(crate) redis: bool,
+    /// A service manager keeps the first relay's sockets and flows.
+    pub(crate) parks: bool,
     /// More for the relays' configuration.
     pub(crate) relay_extra: &'static str,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { relays: 1, transceivers: 1, backend: "echo", redis: false, relay_extra: "" }
+        Self {
+            relays: 1,
+            transceivers: 1,
+            backend: "echo",
+            redis: false,
+            parks: false,
+            relay_extra: "",
+        }
     }
 }
 
@@ -74,7 +86,9 @@ impl<'a> Stage<'a> {
         for (host, number) in run.network.relays.iter().zip(1..).take(setting.relays) {
             let plan = plan(&format!("relay{number}"), 9478);
             fs::write(plan.config(), relay_config(folder.path(), number, setting))?;
-            relays.push(Process::start(plan, host)?);
+            let manager = || Manager::start(&folder.path().join("notify.sock"));
+            let manager = (setting.parks && number == 1).then(manager);
+            relays.push(Process::start_by(manager, plan, host)?);
         }
         let mut transceivers = Vec::new();
         for (host, number) in run.network.transceivers.iter().zip(1..).take(setting.transceivers) {
@@ -160,6 +174,20 @@ impl<'a> Stage<'a> {
             }
             ensure!(Instant::now() < deadline, "{missing} calls do not connect");
             self.run.pause(Duration::from_millis(20))?;
+        }
+    }
+
+    /// Waits until the flows of all calls are parked.
+    pub(crate) fn wait_until_parked(&mut self) -> Result<()> {
+        let calls = self.fleet.with(|calls| calls.members.len())?;
+        let deadline = Instant::now() + PARK_PATIENCE;
+        loop {
+            let parked = count(self.relays[0].metric("relay_parked_flows", "")?);
+            if parked >= calls as u64 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{parked} flows of {calls} calls are parked");
+            self.run.pause(Duration::from_millis(100))?;
         }
     }
 

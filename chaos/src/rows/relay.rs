@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
+use crate::count;
 use crate::findings::{Findings, Way};
 use crate::member::Voice;
 use crate::run::Run;
@@ -39,10 +40,22 @@ pub(super) fn upgrade(run: &Run) -> Result<Findings> {
 /// The echo says nothing once it hears nothing, so its return traffic teaches nobody. The parrot
 /// repeats, in a pause, what was said before: it is what a model is that talks.
 pub(super) fn kill_talking(run: &Run) -> Result<Findings> {
+    kill_while_talking(run, false)
+}
+
+/// The same with a relay whose sockets and flows are kept.
+pub(super) fn kill_talking_parked(run: &Run) -> Result<Findings> {
+    kill_while_talking(run, true)
+}
+
+fn kill_while_talking(run: &Run, parks: bool) -> Result<Findings> {
     let talk = Duration::from_secs(run.short_or(6, 10));
-    let mut stage = Stage::start(run, &Setting { backend: "parrot", ..Setting::default() })?;
+    let mut stage = Stage::start(run, &Setting { backend: "parrot", parks, ..Setting::default() })?;
     stage.call_all()?;
     run.pause(talk)?;
+    if parks {
+        stage.wait_until_parked()?;
+    }
     stage.fleet.with(|calls| calls.speak(Voice::Quiet))?;
     // It waits 700 ms for more.
     run.pause(Duration::from_millis(1_500))?;
@@ -65,25 +78,37 @@ pub(super) fn kill_talking(run: &Run) -> Result<Findings> {
          client sends frames of silence",
         away.as_millis()
     ));
+    if parks {
+        look_what_was_kept(&stage, &mut findings)?;
+    }
     findings.promise_gap(away + Duration::from_millis(60));
     findings.promise_no_drops();
     Ok(findings)
 }
 
 pub(super) fn kill_silent(run: &Run) -> Result<Findings> {
-    kill_while_silent(run, false, Duration::from_secs(3))
+    kill_while_silent(run, &Setting::default(), Duration::from_secs(3))
 }
 
 pub(super) fn kill_silent_with_redis(run: &Run) -> Result<Findings> {
-    kill_while_silent(run, true, Duration::from_millis(100))
+    let setting = Setting { redis: true, ..Setting::default() };
+    kill_while_silent(run, &setting, Duration::from_millis(100))
+}
+
+pub(super) fn kill_silent_parked(run: &Run) -> Result<Findings> {
+    let setting = Setting { parks: true, ..Setting::default() };
+    kill_while_silent(run, &setting, Duration::from_millis(60))
 }
 
 /// The parrot is silent while it is talked to.
-fn kill_while_silent(run: &Run, redis: bool, more: Duration) -> Result<Findings> {
-    let setting = Setting { backend: "parrot", redis, ..Setting::default() };
-    let mut stage = Stage::start(run, &setting)?;
+fn kill_while_silent(run: &Run, setting: &Setting, more: Duration) -> Result<Findings> {
+    let &Setting { redis, parks, .. } = setting;
+    let mut stage = Stage::start(run, &Setting { backend: "parrot", ..setting.clone() })?;
     stage.call_all()?;
     run.pause(Duration::from_secs(2))?;
+    if parks {
+        stage.wait_until_parked()?;
+    }
     let before = stage.lost_in()?;
     stage.fleet.begin()?;
     run.pause(Duration::from_millis(500))?;
@@ -113,9 +138,27 @@ fn kill_while_silent(run: &Run, redis: bool, more: Duration) -> Result<Findings>
             misses("repeated")?,
         ));
     }
+    if parks {
+        look_what_was_kept(&stage, &mut findings)?;
+    }
     findings.promise_gap(away + more);
     findings.promise_no_drops();
     Ok(findings)
+}
+
+/// Every flow is there again before a packet could have taught it, and no packet found a full socket.
+fn look_what_was_kept(stage: &Stage<'_>, findings: &mut Findings) -> Result<()> {
+    let restored = stage.relay_metric("relay_flows_restored_total", "")?;
+    let taught = stage.relay_metric("relay_flows_learned_total", "")?
+        + stage.relay_metric("relay_flows_created_total", "")?;
+    let dropped = stage.relay_metric("relay_kernel_drops_total", "")?;
+    findings.note(format!(
+        "flows restored from what was kept {restored}, made anew {taught}; packets that found a full \
+         socket {dropped}"
+    ));
+    let all = count(restored) >= findings.calls as u64 && count(taught) == 0;
+    findings.promise(all, format!("{restored} flows were restored, {taught} made anew"));
+    Ok(())
 }
 
 /// What the transceiver says of the way up: it counts what it misses, by sequence numbers. With one
