@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use engine::manager::{BEFORE_PROGRAM, Manager};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
+use testbed::manager::{BEFORE_PROGRAM, Manager};
 
 use crate::namespaces::Host;
 use crate::page;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use engine::manager::Manager;
 use loadgen::call::{Call, Identity};
 use serde_json::Value;
+use testbed::manager::Manager;
 use wire::keyring::Keyring;
 
 use crate::count;

@@ -20,7 +20,6 @@ pub mod inherited;
 mod interface;
 mod kernel;
 mod link;
-pub mod manager;
 mod memory;
 mod mmsg;
 mod options;

@@ -281,9 +281,13 @@ fn what_is_parked_is_good_for_the_successor_of_a_hot_upgrade() {
     (0..3).for_each(|_| stage.manager.wait_for(&ANY));
     assert!(stage.manager.names().len() <= 6 + 4, "{:?}", stage.manager.names());
     kill(Pid::from_raw(process), Signal::SIGKILL).unwrap();
-    // As a zombie it has closed everything, and whoever adopts it may leave it at that.
+    // As a zombie whose other threads have ended it has closed everything, and whoever adopts it may
+    // leave it at that.
     let state = || fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let lives = || state().rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'));
+    let threads = || fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count);
+    let lives = || {
+        threads() > 1 || state().rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    };
     let deadline = Instant::now() + Duration::from_secs(10);
     while lives() {
         assert!(Instant::now() < deadline, "it does not end");

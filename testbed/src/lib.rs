@@ -1,8 +1,11 @@
-//! Hosts on one machine, each a network namespace, for whoever needs several: the end-to-end tests,
-//! the fault suite, the benchmarks. How they are joined is the business of each.
+//! Hosts on one machine, each a network namespace, for whoever needs several: tests, the fault suite,
+//! the benchmarks. How they are joined is the business of each. And a service manager that is played,
+//! for what relays park there.
 //!
 //! A host is gone when it is dropped. A run that was killed leaves its hosts behind; the next one
 //! finds them by their names, which say whose they were, and removes them.
+
+pub mod manager;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -48,7 +51,7 @@ impl Host {
 
     /// The file that stands for it, as for `nsenter --net=`.
     pub fn path(&self) -> PathBuf {
-        Path::new(FOLDER).join(&self.name)
+        file_of(&self.name)
     }
 
     /// Does something on this host, and waits for it. Sockets made there stay there, and so do
@@ -58,13 +61,7 @@ impl Host {
     ///
     /// If `work` does, or somebody else has removed the host.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let there = scope.spawn(|| {
-                enter(&self.path()).expect("a host is there until it is dropped");
-                work()
-            });
-            there.join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
+        on(&self.path(), work)
     }
 
     /// Does something on this host by the calling thread, which then comes back: for what cannot be
@@ -92,6 +89,26 @@ impl Drop for Host {
     }
 }
 
+/// The file that stands for the host which `ip` knows by that name.
+pub fn file_of(name: &str) -> PathBuf {
+    Path::new(FOLDER).join(name)
+}
+
+/// What [`Host::run`] does, on a host that somebody else keeps, by its file.
+///
+/// # Panics
+///
+/// If `work` does, or there is no such host.
+pub fn on<T: Send>(host: &Path, work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            enter(host).expect("a host is there as long as it is used");
+            work()
+        });
+        there.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
 /// Moves the calling thread to a host, by its file, for good.
 pub fn enter(host: &Path) -> io::Result<()> {
     let named =
@@ -115,7 +132,8 @@ fn owner_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.strip_prefix('-')?.split_once('-')?.0.parse().ok()
 }
 
-fn ip(arguments: &[&str], input: &str) -> io::Result<()> {
+/// Runs `ip`, with what it is to read. An error has its words.
+pub fn ip(arguments: &[&str], input: &str) -> io::Result<()> {
     let mut child = Command::new("ip")
         .args(arguments)
         .stdin(Stdio::piped())

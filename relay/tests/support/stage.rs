@@ -3,7 +3,6 @@
 
 use crate::namespaces::{Hosts, on_host};
 use crate::support::{Arrived, Caller, Shard};
-use engine::manager::Manager;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -12,6 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use testbed::manager::Manager;
 use wire::keyring::Keyring;
 
 pub(crate) const RTP: &[u8] = &[0x80, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0xaa];

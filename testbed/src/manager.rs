@@ -12,8 +12,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::handover::Channel;
-use crate::inherited;
+use engine::handover::Channel;
+use engine::inherited;
 
 /// What goes before the words of a program that finds what is kept for it: only its own process can say
 /// its number.
