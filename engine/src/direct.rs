@@ -139,10 +139,24 @@ impl Egress {
         self.hops = hops;
     }
 
-    /// Queues a datagram, or counts why not and returns false: then it is the socket's.
+    /// Queues a datagram from a link's address, or counts why not and returns false: then it is the
+    /// socket's.
     #[inline]
     pub fn send(&mut self, link: Link, to: SocketAddr, payload: &[u8], now_us: u64) -> bool {
-        let refusal = match self.try_send(link, to, payload, now_us) {
+        let from = self.sources.get(link.index()).copied().flatten();
+        self.send_from(from, to, payload, now_us)
+    }
+
+    /// The same from any address of this host; `None` leaves it to the socket.
+    #[inline]
+    pub fn send_from(
+        &mut self,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+        payload: &[u8],
+        now_us: u64,
+    ) -> bool {
+        let refusal = match self.try_send(from, to, payload, now_us) {
             Ok(()) => {
                 self.counters.packets += 1;
                 return true;
@@ -164,12 +178,12 @@ impl Egress {
 
     fn try_send(
         &mut self,
-        link: Link,
+        from: Option<SocketAddr>,
         to: SocketAddr,
         payload: &[u8],
         now_us: u64,
     ) -> Result<(), Refusal> {
-        let from = self.sources.get(link.index()).copied().flatten().ok_or(Refusal::Wildcard)?;
+        let from = from.ok_or(Refusal::Wildcard)?;
         if from.is_ipv4() != to.is_ipv4() {
             return Err(Refusal::No(NoHop::Route));
         }

@@ -238,6 +238,11 @@ pub(crate) struct Threads {
     /// Threads (of a sink: one per shard).
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) threads: u32,
+    /// Send past the kernel's UDP, as frames by AF_XDP: more packets from a core. For other hosts
+    /// only, not loopback; needs CAP_NET_RAW, and a queue of the device for each thread. Firewall
+    /// rules and tcpdump do not see what leaves so.
+    #[arg(long)]
+    pub(crate) direct_egress: bool,
     /// CPUs to pin the threads to, one each, such as 2,3.
     #[arg(long, value_name = "CPUS", value_delimiter = ',')]
     pub(crate) cpus: Vec<usize>,

@@ -19,6 +19,7 @@ pub mod call;
 pub mod calls;
 pub mod conduct;
 pub mod control;
+mod direct;
 pub mod flows;
 pub mod host;
 pub mod measure;

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::program;
+use testbed::Host;
 
 /// A child that ends with its owner.
 struct Process(Child);
@@ -33,7 +34,11 @@ fn keys(folder: &Path) -> PathBuf {
 
 /// Starts a sink, and reads from what it says where it listens.
 fn sink(keys: &Path, words: &[&str]) -> (Process, SocketAddr) {
-    let mut child = program(&["sink", "--listen", "127.0.0.1:0", "--keys", keys.to_str().unwrap()])
+    sink_at("127.0.0.1:0", keys, words)
+}
+
+fn sink_at(listen: &str, keys: &Path, words: &[&str]) -> (Process, SocketAddr) {
+    let mut child = program(&["sink", "--listen", listen, "--keys", keys.to_str().unwrap()])
         .args(words)
         .stderr(Stdio::piped())
         .stdout(Stdio::piped())
@@ -240,6 +245,70 @@ fn flows_in_a_namespace_come_from_its_networks_and_go_where_they_are_allowed() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains("--target-authorized"), "{text}");
     }
+}
+
+/// Two hosts with a wire between them, both past their kernels' UDP.
+#[test]
+fn with_direct_egress_packets_leave_as_frames_and_come_back_as_ever() {
+    let (generator, far) = match (Host::make("generator"), Host::make("far")) {
+        (Ok(generator), Ok(far)) => (generator, far),
+        (Err(error), _) | (_, Err(error)) => return println!("skipped: {error}"),
+    };
+    let far_name = far.name();
+    generator
+        .configure(&format!(
+            "link add g0 type veth peer name f0 netns {far_name}\nlink set g0 up\n\
+             address add 10.76.1.2/24 dev g0\nroute add local 10.128.0.0/9 dev lo\n"
+        ))
+        .unwrap();
+    far.configure(
+        "link set f0 up\naddress add 10.76.1.1/24 dev f0\nroute add 10.128.0.0/9 via 10.76.1.2\n",
+    )
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let keys = keys(folder.path());
+    let egress = ["--direct", "--direct-egress"];
+    let (mut sink, address) = far.run(|| sink_at("10.76.1.1:0", &keys, &egress));
+    let words = "--flows 200 --duration 3s --sources 10.128.0.0/9 --target-authorized 10.76.1.1 \
+                 --direct-egress";
+    let words: Vec<_> = words.split_whitespace().collect();
+    let (code, report) = generator.run(|| flows(address, &keys, &words));
+    assert_all_came_back(&report, 200);
+    assert!(code == 0 || code == 3, "{code}");
+    let (frames, sent) =
+        (&report["result"]["generator"]["frames"], &report["result"]["counts"]["sent"]);
+    // All but what leaves in the first second, before the neighbour is known.
+    assert!(number(frames) * 2 > number(sent), "{frames} of {sent}");
+    assert!(report["engine"].as_str().unwrap().ends_with(", direct egress"), "{report:#}");
+
+    // One thread has the only queue of the device, and there is none for a second.
+    let two: Vec<_> = words.iter().copied().chain(["--threads", "2"]).collect();
+    let refused = generator.run(|| refusal(&address.to_string(), &keys, &two));
+    assert!(refused.contains("every queue of the device"), "{refused}");
+    sink.0.kill().unwrap();
+}
+
+/// What `flows` says when it will not begin.
+fn refusal(target: &str, keys: &Path, words: &[&str]) -> String {
+    let flows = ["flows", "--relay", target, "--keys", keys.to_str().unwrap(), "-q"];
+    let output = program(&flows).args(words).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn direct_egress_where_it_cannot_be_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = keys(folder.path());
+    let said = refusal("127.0.0.1:3478", &keys, &["--direct-egress"]);
+    assert!(said.contains("--sources"), "{said}");
+    let sources = ["--direct-egress", "--sources", "127.64.0.0/10"];
+    let said = refusal("127.0.0.1:3478", &keys, &sources);
+    assert!(said.contains("not for loopback"), "{said}");
+    let sink = ["sink", "--direct-egress", "--listen", "0.0.0.0:0", "--keys"];
+    let output = program(&sink).arg(&keys).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("0.0.0.0 is none"), "{said}");
 }
 
 /// The relay beside our own program, if it has been built.

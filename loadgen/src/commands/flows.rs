@@ -33,6 +33,10 @@ pub(crate) fn run(wanted: &Flows) -> anyhow::Result<ExitCode> {
     let settings = wanted.timing.settings(wanted.flows, rate, &wanted.safety)?;
     let slo = objectives(settings.mode, wanted.output.slo.as_ref());
     let keyring = keyfile::load(&wanted.keys)?;
+    if wanted.threads.direct_egress && wanted.sources.is_none() {
+        let why = "--direct-egress needs --sources: the network that packets come from";
+        return Err(Usage(why.to_owned()).into());
+    }
     let (control, windows) = (Arc::new(Control::default()), bounded(WINDOWS_MAX));
     let count = wanted.threads.threads.min(wanted.flows);
     let mut seed = [0; 8];
@@ -47,6 +51,7 @@ pub(crate) fn run(wanted: &Flows) -> anyhow::Result<ExitCode> {
             flows_max: wanted.flows.div_ceil(count),
             flows: flows::Settings::new(wanted.profile),
             engine: wanted.threads.engine,
+            direct_egress: wanted.threads.direct_egress,
             cpu: wanted.threads.cpus.get(index as usize).copied(),
         };
         // A sixteenth of all session numbers for each, from a random start.
@@ -59,7 +64,9 @@ pub(crate) fn run(wanted: &Flows) -> anyhow::Result<ExitCode> {
         }
         workers.push(worker);
     }
-    let engine = workers.first().map_or("none", Worker::engine_name).to_owned();
+    let engine = workers.first().map_or("none", Worker::engine_name);
+    let past = if wanted.threads.direct_egress { ", direct egress" } else { "" };
+    let engine = format!("{engine}{past}");
     let about = About {
         kind: "flows",
         mode: settings.mode,

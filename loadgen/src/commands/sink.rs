@@ -19,6 +19,13 @@ pub(crate) fn run(wanted: &Sink) -> anyhow::Result<ExitCode> {
         exit::print(&relay_config(wanted))?;
         return Ok(ExitCode::SUCCESS);
     }
+    if wanted.threads.direct_egress && wanted.listen.ip().is_unspecified() {
+        return Err(Usage(format!(
+            "--direct-egress sends from the address of --listen, and {} is none: write this host's own",
+            wanted.listen.ip()
+        ))
+        .into());
+    }
     let keyring = keyfile::load(&wanted.keys)?;
     let mut workers = Vec::new();
     for index in 0..wanted.place.shards {
@@ -33,6 +40,8 @@ pub(crate) fn run(wanted: &Sink) -> anyhow::Result<ExitCode> {
             address: SocketAddr::new(wanted.listen.ip(), port),
             tunnel_mtu: (!wanted.direct).then_some(wanted.tunnel_datagram_bytes.into()),
             engine: wanted.threads.engine,
+            direct_egress: wanted.threads.direct_egress,
+            index: index.into(),
             cpu: wanted.threads.cpus.get(usize::from(index)).copied(),
         };
         workers.push(Worker::new(&settings, &keyring)?);

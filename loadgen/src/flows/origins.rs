@@ -27,10 +27,22 @@ pub(super) struct Origins {
     sources: Option<Sources>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Addresses that share a few sockets.
+#[derive(Debug)]
 struct Sources {
     first: u32,
     count: u32,
+    /// Of each link.
+    ports: [u16; SHARED_SOCKETS as usize],
+}
+
+/// Where a flow's packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The socket.
+    pub(super) link: Link,
+    /// The address to leave from; if there is none, the socket has it.
+    pub(super) source: Option<SocketAddrV4>,
 }
 
 /// Sockets for an engine, and how to use them.
@@ -83,7 +95,8 @@ fn open_shared(target: SocketAddrV4, network: &Cidr, flows: u32) -> anyhow::Resu
     );
     let mut links = Vec::new();
     let mut notes = Vec::new();
-    for _ in 0..SHARED_SOCKETS {
+    let mut ports = [0; SHARED_SOCKETS as usize];
+    for port in &mut ports {
         let settings = SocketSettings {
             reuse_port: false,
             receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
@@ -95,10 +108,11 @@ fn open_shared(target: SocketAddrV4, network: &Cidr, flows: u32) -> anyhow::Resu
         if bound.buffers.is_clamped() && notes.is_empty() {
             notes.push(bound.buffers.to_string());
         }
+        *port = bound.address.port();
         links.push(LinkSocket { socket: bound.socket, settings: LinkSettings::default() });
     }
     let first = u32::from(base) + u32::from(hosts > 1);
-    let sources = Some(Sources { first, count });
+    let sources = Some(Sources { first, count, ports });
     let origins = Origins { target: target.into(), links: SHARED_SOCKETS, sources };
     Ok(Opened { origins, links, notes })
 }
@@ -136,19 +150,34 @@ fn open_own(target: SocketAddr, flows: u32) -> anyhow::Result<Opened> {
 }
 
 impl Origins {
-    /// Sends a flow's packet; `false` if it could not be.
-    pub(super) fn send(&self, engine: &mut dyn Engine, flow: u32, packet: &[u8]) -> bool {
+    /// Where a flow comes from.
+    pub(super) fn of(&self, flow: u32) -> Origin {
         // Those that have left may hold more places than there are links; they are silent.
         let link = Link(u8::try_from(flow % self.links).unwrap_or(0));
+        let source = self.sources.as_ref().map(|Sources { first, count, ports }| {
+            let ip = Ipv4Addr::from(first + flow / self.links % count);
+            SocketAddrV4::new(ip, ports[link.index()])
+        });
+        Origin { link, source }
+    }
+
+    /// Sends a flow's packet by its socket; `false` if it could not be.
+    pub(super) fn send(&self, engine: &mut dyn Engine, flow: u32, packet: &[u8]) -> bool {
+        let Origin { link, source } = self.of(flow);
         let outbox = engine.halves().1;
         let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         let Ok(mut slot) = outbox.reserve(link, self.target, length) else { return false };
-        if let Some(Sources { first, count }) = self.sources {
-            slot = slot.leaving_from(Ipv4Addr::from(first + flow / self.links % count));
+        if let Some(source) = source {
+            slot = slot.leaving_from(*source.ip());
         }
         slot.bytes().copy_from_slice(packet);
         slot.commit(packet.len());
         true
+    }
+
+    /// Where packets go.
+    pub(super) const fn target(&self) -> SocketAddr {
+        self.target
     }
 
     /// Whether a packet came from the target.

@@ -13,6 +13,7 @@ use super::origins::{self, Opened, Origins};
 use super::packet::PACKET_BYTES_MAX;
 use super::sessions::Sessions;
 use crate::control::{Control, Share, WINDOW_INTERVAL, Window, Windows};
+use crate::direct::Direct;
 use crate::measure::{Nanoseconds, SECOND};
 
 /// Packets sent between two looks at what has arrived.
@@ -33,6 +34,8 @@ pub struct WorkerSettings {
     pub flows: Settings,
     /// How datagrams are moved.
     pub engine: EngineKind,
+    /// Whether packets go past the kernel's UDP, if `sources` says where from.
+    pub direct_egress: bool,
     /// Where the thread runs; anywhere if it is `None`.
     pub cpu: Option<usize>,
 }
@@ -42,12 +45,14 @@ pub struct Worker {
     cpu: Option<usize>,
     share: Share,
     engine: Box<dyn Engine>,
+    direct: Option<Direct>,
     origins: Origins,
     links: u8,
     generator: Generator,
     /// What was handed in already.
     drops: u64,
     refused: u64,
+    frames: u64,
     cpu_ns: Nanoseconds,
     window_from: Nanoseconds,
 }
@@ -67,15 +72,19 @@ impl Worker {
             .engine
             .open(links, &engine::Settings::default())
             .context("Failed to set up the engine")?;
+        let open = || Direct::open(Some(settings.target.ip()), share.index);
+        let direct = settings.direct_egress.then(open).transpose()?;
         let worker = Self {
             cpu: settings.cpu,
             share,
             engine,
+            direct,
             origins,
             links: count,
             generator: Generator::new(settings.flows, sessions, run),
             drops: 0,
             refused: 0,
+            frames: 0,
             cpu_ns: 0,
             window_from: 0,
         };
@@ -122,9 +131,16 @@ impl Worker {
             let now = self.engine.now_ns();
             let Some(outgoing) = self.generator.poll(now, &mut packet) else { break };
             let Outgoing { flow, length, .. } = outgoing;
-            if !self.origins.send(&mut *self.engine, flow, &packet[..length]) {
+            let packet = &packet[..length];
+            let direct = self.direct.as_mut();
+            let gone =
+                direct.is_some_and(|direct| direct_send(direct, &self.origins, flow, packet, now));
+            if !gone && !self.origins.send(&mut *self.engine, flow, packet) {
                 self.generator.refused(outgoing);
             }
+        }
+        if let Some(direct) = &mut self.direct {
+            direct.flush();
         }
         self.engine.flush().context("Failed to send")
     }
@@ -158,6 +174,10 @@ impl Worker {
         for link in 0..self.links {
             drops += self.engine.link_drops(Link(link)).context("Failed to ask a socket")?;
         }
+        let frames = self.direct.as_mut().map_or(0, |direct| {
+            direct.keep_up();
+            direct.frames()
+        });
         let statistics = self.engine.statistics();
         let refused = statistics.send_refused + statistics.send_errors;
         let active = self.generator.active();
@@ -165,13 +185,26 @@ impl Worker {
         // What the engine could not send is counted as sent and lost; this says whose fault it was.
         measurement.generator.refused += refused.saturating_sub(self.refused);
         measurement.generator.receive_drops += drops.saturating_sub(self.drops);
+        measurement.generator.frames += frames.saturating_sub(self.frames);
         measurement.generator.cpu_ns += cpu_ns.saturating_sub(self.cpu_ns);
         measurement.generator.thread_ns += now.saturating_sub(self.window_from);
-        (self.drops, self.refused) = (drops, refused);
+        (self.drops, self.refused, self.frames) = (drops, refused, frames);
         (self.cpu_ns, self.window_from) = (cpu_ns, now);
         let window = Window { worker: self.share.index, epoch, active, measurement };
         windows.send(window).context("nobody takes measurements any more")
     }
+}
+
+/// By direct egress, if the flow has an address of its own and the packet can go that way.
+fn direct_send(
+    direct: &mut Direct,
+    origins: &Origins,
+    flow: u32,
+    packet: &[u8],
+    now: Nanoseconds,
+) -> bool {
+    let Some(source) = origins.of(flow).source else { return false };
+    direct.send(source.into(), origins.target(), packet, now)
 }
 
 impl std::fmt::Debug for Worker {

@@ -82,6 +82,8 @@ counts! {
         refused,
         /// Packets that its own receive buffers had no room for.
         receive_drops,
+        /// Packets that left by direct egress, past its kernel's UDP.
+        frames,
         /// Nanoseconds of CPU time used.
         cpu_ns,
         /// Nanoseconds of time that its threads existed.

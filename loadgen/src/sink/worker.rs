@@ -12,8 +12,10 @@ use wire::tunnel::SenderId;
 
 use super::echo::Echo;
 use super::shard::Shard;
+use crate::direct::Direct;
 use crate::flows::PACKET_BYTES_MAX;
 use crate::host;
+use crate::measure::SECOND;
 
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 const BUFFER_BYTES: u32 = 8 << 20;
@@ -29,6 +31,10 @@ pub struct WorkerSettings {
     pub tunnel_mtu: Option<usize>,
     /// How datagrams are moved.
     pub engine: EngineKind,
+    /// Whether answers go past the kernel's UDP.
+    pub direct_egress: bool,
+    /// Which of the far end's threads it is.
+    pub index: u32,
     /// Where the thread runs.
     pub cpu: Option<usize>,
 }
@@ -55,6 +61,7 @@ enum FarEnd {
 pub struct Worker {
     far_end: FarEnd,
     engine: Box<dyn Engine>,
+    direct: Option<Direct>,
     cpu: Option<usize>,
     address: SocketAddr,
 }
@@ -89,7 +96,9 @@ impl Worker {
             .engine
             .open(links, &engine::Settings::default())
             .context("Failed to set up the engine")?;
-        Ok(Self { far_end, engine, cpu: settings.cpu, address: bound.address })
+        let open = || Direct::open(None, settings.index);
+        let direct = settings.direct_egress.then(open).transpose()?;
+        Ok(Self { far_end, engine, direct, cpu: settings.cpu, address: bound.address })
     }
 
     /// Where it listens.
@@ -105,20 +114,39 @@ impl Worker {
             affinity::pin(cpu)?;
         }
         let mut published = [0; 4];
+        let mut kept_up_ns = self.engine.now_ns();
         while !stop.load(Ordering::Relaxed) {
             self.engine
                 .wait(Wait { timeout: SLEEP_MAX, ..Wait::default() })
                 .context("Failed to receive")?;
             self.answer();
+            if let Some(direct) = &mut self.direct {
+                direct.flush();
+            }
             self.engine.flush().context("Failed to send")?;
             self.publish(progress, &mut published);
+            let now = self.engine.now_ns();
+            if let Some(direct) = &mut self.direct
+                && now >= kept_up_ns + SECOND
+            {
+                kept_up_ns = now;
+                direct.keep_up();
+            }
         }
         Ok(())
     }
 
     fn answer(&mut self) {
         let now = self.engine.now_ns();
+        let from = self.address;
+        let direct = &mut self.direct;
         let (arrivals, outbox) = self.engine.halves();
+        let mut send = |outbox: &mut Outbox, link, to, bytes: &[u8]| {
+            if direct.as_mut().is_none_or(|direct| !direct.send(from, to, bytes, now)) {
+                // There is room; if there were none, it would be lost as on any network.
+                let _ = outbox.push(link, to, bytes);
+            }
+        };
         // One datagram may hold many frames, each answered: leave room for all of them.
         let room = |outbox: &Outbox| {
             outbox.room_datagrams() > 64 && outbox.room_bytes() > 4 * DATAGRAM_BYTES_MAX as usize
@@ -130,15 +158,10 @@ impl Worker {
                     && let Some(arrival) = arrivals.pop()
                 {
                     link = arrival.link;
-                    let mut send = |to, bytes: &[u8]| {
-                        // There is room; if there were none, it would be lost as on any network.
-                        let _ = outbox.push(link, to, bytes);
-                    };
-                    shard.on_datagram(arrival.source, arrival.bytes, now, &mut send);
+                    let mut back = |to, bytes: &[u8]| send(outbox, link, to, bytes);
+                    shard.on_datagram(arrival.source, arrival.bytes, now, &mut back);
                 }
-                shard.flush(&mut |to, bytes| {
-                    let _ = outbox.push(link, to, bytes);
-                });
+                shard.flush(&mut |to, bytes| send(outbox, link, to, bytes));
             }
             FarEnd::Direct(echo) => {
                 let mut answer = [0; PACKET_BYTES_MAX];
@@ -147,7 +170,7 @@ impl Worker {
                 {
                     let client = arrival.source.into();
                     if let Some(length) = echo.answer(client, arrival.bytes, now, &mut answer) {
-                        let _ = outbox.push(arrival.link, arrival.source, &answer[..length]);
+                        send(outbox, arrival.link, arrival.source, &answer[..length]);
                     }
                 }
             }
