@@ -1,7 +1,8 @@
 //! `bench-loadgen`: how many packets a second `ringway-loadgen flows` drives out and back from one core.
 //!
-//! The generator has core 1; what sends every packet back (`sink --direct`) has core 0. The rate that
-//! counts is the highest at which the generator itself says that it was not the bottleneck.
+//! The generator has core 1; what sends every packet back (`sink --direct`) has core 0; between them is a
+//! pair of devices. Packets leave by sockets, and by direct egress. The rate that counts is the highest at
+//! which the generator itself says that it was not the bottleneck.
 #![forbid(unsafe_code)]
 
 mod report;
@@ -13,11 +14,12 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// How many packets a second ringway-loadgen flows drives out and back from one core, on loopback.
+/// How many packets a second ringway-loadgen flows drives out and back from one core.
 ///
 /// Searches for the highest rate at which no more than 0.1 % is lost and the generator, on core 1, says
-/// of itself that it was not the bottleneck. What sends the packets back has core 0. Needs no root, but
-/// large socket buffers: as root, or with sysctl -w net.core.rmem_max=8388608.
+/// of itself that it was not the bottleneck: with packets that leave by sockets, and by direct egress.
+/// What sends the packets back has core 0, and leaves by the same. Both have a network namespace of
+/// their own, which needs root.
 #[derive(Debug, Parser)]
 #[command(name = "bench-loadgen", after_help = EXAMPLES)]
 struct Options {
@@ -49,8 +51,8 @@ struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  make bench-loadgen                             The figure to quote, four minutes
-  target/release/bench-loadgen --quick           A look, one minute
+  make bench-loadgen                             The figure to quote, eight minutes
+  target/release/bench-loadgen --quick           A look, two minutes
   target/release/bench-loadgen --engine mmsg --results -";
 
 impl Options {

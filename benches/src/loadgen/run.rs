@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
 use serde_json::Value;
+use testbed::Host as Place;
 
 use crate::Options;
 use crate::report::Report;
@@ -23,6 +24,73 @@ use crate::report::Report;
 pub(crate) const PACKETS_A_SECOND: u32 = 50;
 /// A rate counts if it loses no more than this share.
 pub(crate) const LOSS_MAX: f64 = 0.001;
+
+/// How packets leave, the generator's and the echo's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Egress {
+    /// By sockets.
+    Socket,
+    /// By frames of their own, past the kernel's UDP.
+    Direct,
+}
+
+impl Egress {
+    pub(crate) const ALL: [Self; 2] = [Self::Socket, Self::Direct];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "sockets",
+            Self::Direct => "direct egress",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Socket => &[],
+            Self::Direct => &["--direct-egress"],
+        }
+    }
+}
+
+/// A search and how packets left in it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Searched {
+    pub(crate) egress: Egress,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Where the echo is.
+const ECHO: &str = "10.76.1.1";
+/// Where the generator is, and the network of its flows behind it.
+const GENERATOR: &str = "10.76.1.2";
+const SOURCES: &str = "10.128.0.0/9";
+
+/// Two hosts with a wire between them.
+struct Hosts {
+    generator: Place,
+    echo: Place,
+}
+
+impl Hosts {
+    fn make() -> Result<Self> {
+        let hosts = Self { generator: Place::make("generator")?, echo: Place::make("echo")? };
+        let echo = hosts.echo.name();
+        // `addrgenmode none`: no IPv6 addresses, hence no IPv6 chatter.
+        hosts.generator.configure(&format!(
+            "link add g0 type veth peer name e0 netns {echo}\n\
+             link set g0 addrgenmode none up\n\
+             address add {GENERATOR}/24 dev g0\n\
+             route add local {SOURCES} dev lo\n"
+        ))?;
+        hosts.echo.configure(&format!(
+            "link set e0 addrgenmode none up\n\
+             address add {ECHO}/24 dev e0\n\
+             route add {SOURCES} via {GENERATOR}\n"
+        ))?;
+        Ok(hosts)
+    }
+}
 
 /// One step of a search.
 #[derive(Debug, Clone, Serialize)]
@@ -33,6 +101,8 @@ pub(crate) struct Step {
     pub(crate) bottlenecks: Vec<String>,
     /// The share lost.
     pub(crate) loss: f64,
+    /// The share of its packets that left by direct egress.
+    pub(crate) frames: f64,
     /// The generator's CPU time for a packet out and back.
     pub(crate) generator_us: f64,
     /// The share of its core that the generator used while it sent.
@@ -66,22 +136,24 @@ struct Echo {
 }
 
 impl Echo {
-    fn start(loadgen: &Path, keys: &Path) -> Result<Self> {
-        let mut child = Command::new(loadgen)
-            .args(["sink", "--direct", "--listen", "127.0.0.1:0", "--duration", "30m", "--keys"])
+    fn start(hosts: &Hosts, egress: Egress, loadgen: &Path, keys: &Path) -> Result<Self> {
+        let mut command = Command::new(loadgen);
+        command
+            .args(["sink", "--direct", "--duration", "30m", "--keys"])
             .arg(keys)
-            .args(["--cpus", &WORKER_CORE.to_string()])
+            .args(["--listen", &format!("{ECHO}:0"), "--cpus", &WORKER_CORE.to_string()])
+            .args(egress.arguments())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("Failed to start {}", loadgen.display()))?;
+            .stderr(Stdio::piped());
+        let child = hosts.echo.run(|| command.spawn());
+        let mut child = child.with_context(|| format!("Failed to start {}", loadgen.display()))?;
         let mut line = String::new();
         if let Some(said) = child.stderr.take() {
             BufReader::new(said).read_line(&mut line).context("Failed to hear the echo")?;
         }
         let address = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
         let echo = Self { child, address };
-        ensure!(echo.address.starts_with("127.0.0.1:"), "the echo says: {}", line.trim());
+        ensure!(echo.address.starts_with(ECHO), "the echo says: {}", line.trim());
         Ok(echo)
     }
 }
@@ -100,6 +172,7 @@ impl Drop for Echo {
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     warn_if_unoptimised();
+    ensure!(nix::unistd::geteuid().is_root(), "network namespaces need root: run it with sudo");
     let loadgen = program(options)?;
     let stop = Stop::listen()?;
     let load_before = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -109,17 +182,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let keys = folder.path().join("keys.toml");
     write_keys(&keys)?;
     let reps = options.reps();
+    let hosts = Hosts::make()?;
     let mut searches = Vec::new();
-    for rep in 1..=reps {
-        let echo = Echo::start(&loadgen, &keys)?;
+    for (rep, egress) in (1..=reps).flat_map(|rep| Egress::ALL.map(|egress| (rep, egress))) {
+        let echo = Echo::start(&hosts, egress, &loadgen, &keys)?;
+        let run = Run { options, loadgen: &loadgen, keys: &keys, hosts: &hosts, egress };
         let mut search = Search::from(f64::from(options.start));
         let mut steps = Vec::new();
         while let Some(rate) = search.next() {
             stop.check()?;
-            let step = step(options, &loadgen, &keys, &echo, rate, folder.path())?;
+            let step = run.step(&echo, rate, folder.path())?;
             let outcome = step.outcome();
             progress(&format!(
-                "search {rep} of {reps}: {:.0} packets/s: {}; {:.2} µs a packet, lost {:.3} %",
+                "search {rep} of {reps}, {}: {:.0} packets/s: {}; {:.2} µs a packet, lost {:.3} %",
+                egress.name(),
                 step.rate,
                 match outcome {
                     Outcome::Carried => "driven".to_owned(),
@@ -132,7 +208,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             steps.push(step);
             search.tell(outcome);
         }
-        searches.push(steps);
+        searches.push(Searched { egress, steps });
     }
     let has_precedence = precedence.is_taken();
     drop(precedence);
@@ -150,38 +226,56 @@ pub(crate) fn best(steps: &[Step]) -> Option<&Step> {
     driven.max_by(|one, other| one.rate.total_cmp(&other.rate))
 }
 
-fn step(
-    options: &Options,
-    loadgen: &Path,
-    keys: &Path,
-    echo: &Echo,
-    rate: f64,
-    folder: &Path,
-) -> Result<Step> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
-    let flows = ((rate / f64::from(PACKETS_A_SECOND)).round() as u32).max(1);
-    let path = folder.join("flows.json");
-    let before = CpuTime::of(echo.child.id())?;
-    let ran = Command::new(loadgen)
-        .args(["flows", "--relay", &echo.address, "--flows", &flows.to_string(), "--keys"])
-        .arg(keys)
-        .args(["--profile", &format!("{PACKETS_A_SECOND}x{}", options.bytes)])
-        .args(["--duration", &format!("{}s", options.window().as_secs()), "--ramp", "1s"])
-        .args(["--cpus", &GENERATOR_CORE.to_string(), "--engine", &options.engine])
-        .args(["--beyond-caps", "--quiet", "--json"])
-        .arg(&path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .with_context(|| format!("Failed to start {}", loadgen.display()))?;
-    let spent = CpuTime::of(echo.child.id())?.since(before);
-    let text = fs::read_to_string(&path).with_context(|| {
-        format!("flows left no report: {}", String::from_utf8_lossy(&ran.stderr).trim())
-    })?;
-    // None of the next step may be taken for this one's.
-    fs::remove_file(&path).context("Failed to remove a report")?;
-    let report = serde_json::from_str(&text).context("Failed to read the report of flows")?;
-    read(&report, f64::from(flows * PACKETS_A_SECOND), spent.run_ns, options)
+/// What all steps of a search have in common.
+struct Run<'a> {
+    options: &'a Options,
+    loadgen: &'a Path,
+    keys: &'a Path,
+    hosts: &'a Hosts,
+    egress: Egress,
+}
+
+impl Run<'_> {
+    fn step(&self, echo: &Echo, rate: f64, folder: &Path) -> Result<Step> {
+        let options = self.options;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "some thousands"
+        )]
+        let flows = ((rate / f64::from(PACKETS_A_SECOND)).round() as u32).max(1);
+        let path = folder.join("flows.json");
+        let before = CpuTime::of(echo.child.id())?;
+        let mut command = Command::new(self.loadgen);
+        command
+            .args(["flows", "--relay", &echo.address, "--flows", &flows.to_string(), "--keys"])
+            .arg(self.keys)
+            .args(["--profile", &format!("{PACKETS_A_SECOND}x{}", options.bytes)])
+            .args(["--duration", &format!("{}s", options.window().as_secs()), "--ramp", "1s"])
+            .args(["--cpus", &GENERATOR_CORE.to_string(), "--engine", &options.engine])
+            .args(["--sources", SOURCES, "--target-authorized", ECHO])
+            .args(self.egress.arguments())
+            .args(["--beyond-caps", "--quiet", "--json"])
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let ran = self.hosts.generator.run(|| command.output());
+        let ran = ran.with_context(|| format!("Failed to start {}", self.loadgen.display()))?;
+        let spent = CpuTime::of(echo.child.id())?.since(before);
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("flows left no report: {}", String::from_utf8_lossy(&ran.stderr).trim())
+        })?;
+        // None of the next step may be taken for this one's.
+        fs::remove_file(&path).context("Failed to remove a report")?;
+        let report = serde_json::from_str(&text).context("Failed to read the report of flows")?;
+        let step = read(&report, f64::from(flows * PACKETS_A_SECOND), spent.run_ns, options)?;
+        ensure!(
+            self.egress == Egress::Socket || step.frames > 0.9,
+            "only {:.0} % of the packets left as frames",
+            step.frames * 100.0
+        );
+        Ok(step)
+    }
 }
 
 fn read(report: &Value, rate: f64, echo_ns: u64, options: &Options) -> Result<Step> {
@@ -191,6 +285,7 @@ fn read(report: &Value, rate: f64, echo_ns: u64, options: &Options) -> Result<St
     };
     let sent = number(&result["counts"]["sent"], "count of packets")?;
     ensure!(sent > 0.0, "flows sent nothing: {}", result["failures"]);
+    let frames = number(&result["generator"]["frames"], "count of frames")? / sent;
     let cpu_ns = number(&result["generator"]["cpu_ns"], "CPU time")?;
     let words = |value: &Value| value.as_str().map(str::to_owned);
     let bottlenecks = report["bottlenecks"].as_array().context("no bottlenecks in the report")?;
@@ -198,6 +293,7 @@ fn read(report: &Value, rate: f64, echo_ns: u64, options: &Options) -> Result<St
         rate,
         bottlenecks: bottlenecks.iter().filter_map(words).collect(),
         loss: number(&result["loss"], "loss")?,
+        frames,
         generator_us: cpu_ns / sent / 1000.0,
         busy: cpu_ns / options.window().as_nanos() as f64,
         echo_us: echo_ns as f64 / sent / 1000.0,
@@ -237,6 +333,7 @@ pub(crate) mod tests {
             rate,
             bottlenecks: bottlenecks.iter().map(ToString::to_string).collect(),
             loss,
+            frames: 0.0,
             generator_us: 3.0,
             busy: 0.9,
             echo_us: 2.5,
@@ -267,7 +364,7 @@ pub(crate) mod tests {
             "result": {
                 "counts": { "sent": 1_000_000 }, "loss": 0.01, "lateness": { "p99_ms": 9.0 },
                 "latency": { "p50_ms": 0.5, "p99_ms": 7.0 },
-                "generator": { "cpu_ns": 3_600_000_000u64 },
+                "generator": { "cpu_ns": 3_600_000_000u64, "frames": 999_000 },
             },
         });
         let step = read(&report, 250e3, 2_500_000_000, &options).unwrap();
