@@ -204,6 +204,60 @@ fn the_service_manager_is_told_which_process_is_the_service() {
     end(i32::try_from(process).unwrap());
 }
 
+/// What the service manager hears until this many lines have come.
+fn hears(stage: &Stage, lines: usize) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while told.len() < lines {
+        assert!(Instant::now() < deadline, "{told:?}");
+        // A reload says when it began.
+        let first = |message: String| message.lines().next().unwrap_or_default().to_owned();
+        told.extend(stage.told().into_iter().map(first));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    told
+}
+
+#[test]
+fn a_reload_after_the_program_was_replaced_is_an_upgrade() {
+    let copy = |folder: &Path| {
+        let program = folder.join("ringway-relay");
+        fs::copy(PROGRAM, &program).unwrap();
+        program
+    };
+    let Some(mut stage) = Stage::start_as("auto", copy) else { return };
+    let program = stage.folder.path().join("ringway-relay");
+    assert_eq!(stage.told(), ["READY=1"]);
+    let traffic = Traffic::start(&mut stage, 10);
+
+    // The same program: nothing but the configuration is read.
+    stage.signal(Signal::SIGHUP);
+    assert_eq!(hears(&stage, 2), ["RELOADING=1", "READY=1"]);
+    assert_eq!(stage.metric("relay_config_generation", ""), 2.0);
+
+    // One that will not do: the manager hears the end of that, too, and this process goes on.
+    replace(&program, b"#!/bin/sh\nexit 3\n");
+    stage.signal(Signal::SIGHUP);
+    assert_eq!(hears(&stage, 2), ["RELOADING=1", "READY=1"]);
+    assert!(stage.relay.try_wait().unwrap().is_none());
+
+    let copied = stage.folder.path().join("copy");
+    fs::copy(PROGRAM, &copied).unwrap();
+    fs::rename(&copied, &program).unwrap();
+    stage.signal(Signal::SIGHUP);
+    // The next process says that it is ready, too; to systemd it is not the main one yet.
+    let told = hears(&stage, 4);
+    assert_eq!(told[0], "RELOADING=1");
+    let main = told.iter().position(|line| line.starts_with("MAINPID=")).unwrap();
+    assert!(told[..main].contains(&"READY=1".to_owned()), "{told:?}");
+    assert!(stage.wait_for_end(Duration::from_secs(10)).success());
+    assert_eq!(stage.metric("relay_flows_restored_total", "worker"), 10.0);
+    traffic.passes(1_000);
+    let report = traffic.stop();
+    assert_eq!((report.lost_up, report.lost_down), (0, 0));
+    end(told[main]["MAINPID=".len()..].parse().unwrap());
+}
+
 /// The gap in one call when the relay is killed and started again: from the last packet before to
 /// the first after, in either direction.
 fn gap_after_a_kill(stage: &mut Stage, model_speaks: bool) -> (Duration, Duration, Duration) {

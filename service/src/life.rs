@@ -3,12 +3,12 @@
 //! The process says by [`Life`] what these mean to it; here is when they happen, what the log says,
 //! and what the service manager hears.
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::{self, Instant};
 use tracing::{error, info, warn};
 
@@ -42,8 +42,10 @@ pub trait Life {
     async fn drain(&self) -> Result<()>;
     /// Reads the configuration again.
     async fn reload(&self) -> Result<ReloadReport, String>;
-    /// Begins to hand over to a new process, without waiting for it.
-    fn upgrade(&self);
+    /// Whether the program's file is another by now than the one that runs.
+    fn is_replaced(&self) -> bool;
+    /// Begins to hand over to a new process. The task ends when that is done or has failed.
+    fn upgrade(&self) -> JoinHandle<()>;
     /// Waits until another process serves in place of this one, and says which.
     async fn successor(&self) -> u32;
 }
@@ -88,6 +90,8 @@ pub async fn serve<L: Life>(
     let mut watchdog = time::interval(watchdog);
     let mut stop_at: Option<Instant> = None;
     let mut look = time::interval(DRAIN_LOOK);
+    // An upgrade that the service manager waits for.
+    let mut awaited: Option<JoinHandle<()>> = None;
     loop {
         tokio::select! {
             thread = ended.recv() => {
@@ -108,17 +112,29 @@ pub async fn serve<L: Life>(
                     info!(left = process.work(), "stopping {} at once", L::WORK);
                     return Ok(End::Stopped);
                 }
+                // As operators expect it of a reload after an update: it is the new program that reads
+                // the configuration.
+                Event::Reload if process.is_replaced() => {
+                    info!("the program has been replaced: this reload is an upgrade");
+                    tell(State::Reloading);
+                    awaited = Some(process.upgrade());
+                }
                 Event::Reload => {
                     tell(State::Reloading);
                     reload(process).await;
                     tell(State::Ready);
                 }
-                Event::Upgrade => process.upgrade(),
+                Event::Upgrade => drop(process.upgrade()),
             },
             successor = process.successor() => {
+                // While this is still the main process, to which the manager listens.
+                if awaited.is_some() {
+                    tell(State::Ready);
+                }
                 tell(State::MainProcess(successor));
                 return Ok(End::Replaced);
             }
+            () = over(&mut awaited) => tell(State::Ready),
             _ = look.tick(), if stop_at.is_some() => {
                 let left = process.work();
                 if left == 0 {
@@ -135,6 +151,18 @@ pub async fn serve<L: Life>(
                 tell(State::Watchdog);
             },
         }
+    }
+}
+
+/// Waits until a task has ended, and forgets it. For ever, if there is none.
+async fn over(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(running) => {
+            // What failed is in the log already.
+            let _ = running.await;
+            *task = None;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -155,7 +183,7 @@ async fn reload(process: &impl Life) {
 }
 
 /// Waits for the ends of threads, but not for ever. `name` is what one is called: `worker`.
-pub fn join(name: &str, threads: Vec<JoinHandle<io::Result<()>>>) -> Result<()> {
+pub fn join(name: &str, threads: Vec<thread::JoinHandle<io::Result<()>>>) -> Result<()> {
     let deadline = std::time::Instant::now() + STOP_TIMEOUT;
     for (number, thread) in threads.into_iter().enumerate() {
         while !thread.is_finished() && std::time::Instant::now() < deadline {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | SIGTERM or SIGINT, first | [`Event::Drain`]: finish what is running, then stop |
 //! | SIGTERM or SIGINT, again | [`Event::StopNow`]: somebody is impatient |
-//! | SIGHUP | [`Event::Reload`]: read the configuration again |
+//! | SIGHUP | [`Event::Reload`]: read the configuration again; a relay whose program was replaced upgrades |
 //! | SIGUSR2 | [`Event::Upgrade`]: hand over to a new process |
 
 use std::io;

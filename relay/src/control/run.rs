@@ -11,7 +11,7 @@ use super::parking::{self, Parked};
 use super::recall;
 use super::relay::{Parts, Relay};
 use super::start::{self, Started};
-use super::upgrade::{Previous, upgrade};
+use super::upgrade::{self, Previous};
 use crate::core::Restored;
 use anyhow::{Context as _, Result};
 use service::admin::{self, Limits, Place};
@@ -24,6 +24,7 @@ use service::signal::Signals;
 use service::{http, keyfile};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 /// How long a process whose successor serves stays, to answer who has asked.
@@ -160,9 +161,13 @@ impl Life for Serving {
         self.relay.reload().await
     }
 
-    fn upgrade(&self) {
+    fn is_replaced(&self) -> bool {
+        upgrade::is_program_replaced()
+    }
+
+    fn upgrade(&self) -> JoinHandle<()> {
         // On its own, so that signals and the watchdog are served meanwhile.
-        drop(tokio::spawn(upgrade_by_signal(Arc::clone(&self.relay))));
+        tokio::spawn(upgrade_by_signal(Arc::clone(&self.relay)))
     }
 
     async fn successor(&self) -> u32 {
@@ -171,7 +176,7 @@ impl Life for Serving {
 }
 
 async fn upgrade_by_signal(relay: Arc<Relay>) {
-    if let Err(reason) = upgrade(&relay).await {
+    if let Err(reason) = upgrade::upgrade(&relay).await {
         error!("not upgraded, this process goes on: {reason}");
     }
 }

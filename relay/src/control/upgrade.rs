@@ -26,9 +26,15 @@ pub(super) use previous::Previous;
 
 use super::relay::Relay;
 use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
+
+/// The file of this very process, whatever became of its name.
+const RUNNING: &str = "/proc/self/exe";
 
 /// Set for the next process, which then finds a channel at its standard input.
 const VARIABLE: &str = "RINGWAY_HANDOVER";
@@ -84,6 +90,19 @@ pub(super) async fn upgrade(relay: &Arc<Relay>) -> Result<Upgraded, String> {
             Err(reason)
         }
     }
+}
+
+/// Whether an upgrade would start another program than the one that runs, as far as that can be told.
+pub(super) fn is_program_replaced() -> bool {
+    let name = next::program();
+    let name = Path::new(&name);
+    // One without a folder was found on the PATH.
+    if name.parent().is_none_or(|folder| folder.as_os_str().is_empty()) {
+        return false;
+    }
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let (there, here) = (identity(name), identity(Path::new(RUNNING)));
+    there.is_some() && here.is_some() && there != here
 }
 
 async fn blocking<T: Send + 'static>(

@@ -74,7 +74,8 @@ Examples:
 const UPGRADE_NOTES: &str = "\
 The new process is started with the same path and arguments, and reads the configuration anew. The
 addresses, the tunnel's ports and the number of workers must be as they are: else it says what
-differs, and nothing changes. SIGUSR2 does the same.";
+differs, and nothing changes. SIGUSR2 does the same, and so does SIGHUP (systemctl reload) once another
+program is where the one that runs was started from.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:

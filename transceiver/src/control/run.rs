@@ -22,6 +22,7 @@ use service::signal::Signals;
 use service::{http, keyfile};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use wire::hint::{ClusterId, TransceiverId};
 
@@ -123,8 +124,14 @@ impl Life for Serving {
         self.transceiver.reload().await
     }
 
-    fn upgrade(&self) {
+    fn is_replaced(&self) -> bool {
+        // Its calls would not survive another: a reload is a reload.
+        false
+    }
+
+    fn upgrade(&self) -> JoinHandle<()> {
         warn!("a transceiver holds its calls' keys and cannot hand them over: drain it");
+        tokio::spawn(std::future::ready(()))
     }
 
     async fn successor(&self) -> u32 {

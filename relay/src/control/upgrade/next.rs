@@ -15,6 +15,12 @@ use std::time::{Duration, Instant};
 /// How long a process whose end of the channel is closed may take to end.
 const END_PATIENCE: Duration = Duration::from_millis(500);
 
+/// What this process was started as, and the next one is: a name, because what runs may be an old file
+/// whose name is a new one's.
+pub(super) fn program() -> OsString {
+    std::env::args_os().next().unwrap_or_else(|| OsString::from("ringway-relay"))
+}
+
 /// A process that was started to take over. Unless it does, it is ended when this is dropped.
 pub(in crate::control) struct Next {
     child: Option<Child>,
@@ -28,9 +34,7 @@ impl Next {
     pub(super) fn start(relay: &Relay) -> Result<Self, String> {
         let (channel, theirs) =
             handover::pair().map_err(|error| format!("Failed to make a channel: {error}"))?;
-        let mut words = std::env::args_os();
-        // By name, not by what runs now: that may be an old file behind a new name.
-        let program = words.next().unwrap_or_else(|| OsString::from("ringway-relay"));
+        let (program, words) = (program(), std::env::args_os().skip(1));
         let mut command = Command::new(&program);
         for variable in engine::inherited::VARIABLES {
             command.env_remove(variable);
