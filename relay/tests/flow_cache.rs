@@ -13,12 +13,11 @@ mod support;
 
 use namespaces::on_host;
 use nix::sys::signal::Signal;
-use redis_server::{PORT, Redis, key};
+use redis_server::{PORT, Redis, key, make_certificates, tls};
 use stage::{PUBLIC, RTP, RTP_BACK, Stage};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 use std::time::{Duration, Instant};
 use support::SILENCE;
 use wire::frame::{Client, ListenerId, Transport};
@@ -141,32 +140,6 @@ fn a_user_of_redis_with_no_more_than_is_needed_will_do() {
     stage.stop();
 }
 
-/// An authority of its own, and a certificate for Redis that it has signed. False, with a line that
-/// says why, without openssl.
-fn make_certificates(folder: &std::path::Path) -> bool {
-    let extension = folder.join("extension");
-    fs::write(&extension, "subjectAltName = IP:127.0.0.1\n").unwrap();
-    let lines = [
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
-        "req -newkey rsa:2048 -nodes -keyout redis.key -out redis.csr -subj /CN=redis",
-        "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out redis.pem -days 2 \
-         -extfile extension",
-        "req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=other",
-    ];
-    for line in lines {
-        let output =
-            Command::new("openssl").args(line.split_whitespace()).current_dir(folder).output();
-        match output {
-            Ok(output) => assert!(output.status.success(), "{output:?}"),
-            Err(error) => {
-                println!("skipped: openssl: {error}");
-                return false;
-            }
-        }
-    }
-    true
-}
-
 #[test]
 fn over_tls_a_user_of_redis_is_served_if_its_authority_is_known() {
     let folder = tempfile::tempdir().unwrap();
@@ -176,14 +149,8 @@ fn over_tls_a_user_of_redis_is_served_if_its_authority_is_known() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(folder.path().join("password"), "very secret\n").unwrap();
     let Some(mut stage) = Stage::start("auto") else { return };
-    let more = [
-        ["--tls-port", "6380"].map(str::to_owned),
-        ["--tls-cert-file".to_owned(), path("redis.pem")],
-        ["--tls-key-file".to_owned(), path("redis.key")],
-        ["--tls-ca-cert-file".to_owned(), path("ca.pem")],
-        ["--tls-auth-clients", "no"].map(str::to_owned),
-    ];
-    let Some(redis) = Redis::start_on(&stage.hosts.relay, PORT, &more.concat()) else { return };
+    let more = tls(folder.path(), 6380);
+    let Some(redis) = Redis::start_on(&stage.hosts.relay, PORT, &more) else { return };
     let rights = "~ringway:flow:* +set +getrange";
     let made = redis.say(&format!("ACL SETUSER ringway on \">very secret\" {rights}"));
     assert_eq!(made, "+OK");

@@ -13,7 +13,7 @@ mod stage;
 mod support;
 
 use namespaces::on_host;
-use redis_server::{Redis, key};
+use redis_server::{Redis, key, make_certificates, tls};
 use stage::{PUBLIC, Stage};
 use std::fs;
 use std::process::Command;
@@ -138,9 +138,9 @@ fn sentinels_that_want_a_password_are_given_that_of_the_servers() {
 }
 
 /// A node, whose place in the Cluster is in a file of the stage.
-fn node(stage: &Stage, port: u16) -> Option<Redis> {
+fn node(stage: &Stage, port: u16, more: &[String]) -> Option<Redis> {
     let folder = stage.folder.path();
-    let more = [
+    let usual = [
         ["--cluster-enabled".to_owned(), "yes".to_owned()],
         ["--cluster-config-file".to_owned(), format!("nodes-{port}.conf")],
         ["--dir".to_owned(), folder.to_str().unwrap().to_owned()],
@@ -148,7 +148,7 @@ fn node(stage: &Stage, port: u16) -> Option<Redis> {
         // The others go on when one is gone.
         ["--cluster-require-full-coverage", "no"].map(str::to_owned),
     ];
-    let redis = Redis::start_on(&stage.hosts.relay, port, &more.concat())?;
+    let redis = Redis::start_on(&stage.hosts.relay, port, &[&usual.concat(), more].concat())?;
     let_in(&redis, "+set +getrange +ping +asking +cluster|slots");
     Some(redis)
 }
@@ -170,7 +170,7 @@ fn redis_cli(stage: &Stage, words: &[String]) -> Option<String> {
 }
 
 fn with_cluster(stage: &Stage) -> Option<Vec<Redis>> {
-    let nodes = NODES.iter().map(|&port| node(stage, port)).collect::<Option<Vec<_>>>()?;
+    let nodes = NODES.iter().map(|&port| node(stage, port, &[])).collect::<Option<Vec<_>>>()?;
     let mut words = ["--cluster", "create"].map(str::to_owned).to_vec();
     words.extend(NODES.map(|port| format!("127.0.0.1:{port}")));
     words.push("--cluster-yes".to_owned());
@@ -228,8 +228,91 @@ fn in_a_cluster_flows_are_spread_over_nodes_and_one_that_is_gone_harms_its_own_o
     stage.still_answers(caller, arrived);
 
     // It is back, and empty.
-    let back = node(&stage, last).unwrap();
+    let back = node(&stage, last, &[]).unwrap();
     stage.calls_until(300, |_| back.count("DBSIZE") > 0);
     assert_eq!(stage.metric("relay_cache_connections", ""), 2.0);
+    stage.stop();
+}
+
+/// The same cache by TLS: settings with an authority that has not signed, and with the one that has.
+fn by_tls(stage: &mut Stage, url: &str) {
+    let usual = fs::read_to_string(&stage.config).unwrap();
+    for (authority, known) in [("other.pem", false), ("ca.pem", true)] {
+        fs::write(&stage.config, &usual).unwrap();
+        let authority = stage.folder.path().join(authority);
+        let settings = format!("ca_file = {authority:?}\n{}", settings(stage));
+        stage.use_cache(url, &settings);
+        let outcome = if known { "done" } else { "failed" };
+        stage.calls_until(1, |stage| stage.cache("write", outcome) > 0.0);
+        assert_eq!(stage.cache("write", "done") > 0.0, known, "{authority:?}");
+    }
+    let (caller, arrived) = stage.call(PUBLIC, 1_000);
+    let done = stage.cache("write", "done");
+    stage.calls_until(1_001, |stage| stage.cache("write", "done") > done);
+    stage.kill_and_restart();
+    assert!(stage.arrives(&caller, Duration::from_secs(10)));
+    stage.still_answers(&caller, &arrived);
+}
+
+#[test]
+fn sentinels_and_their_servers_are_reached_by_tls_if_their_authority_is_known() {
+    let Some(mut stage) = Stage::start("auto") else { return };
+    if !make_certificates(stage.folder.path()) {
+        return;
+    }
+    let (server_port, sentinel_port) = (FIRST + 10, SENTINEL + 10);
+    let options = tls(stage.folder.path(), server_port);
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let Some(_server) = server(&stage, FIRST, &options) else { return };
+    // The same options in a file; a Sentinel that is to reach servers by TLS says so as a replica.
+    let lines = tls(stage.folder.path(), sentinel_port);
+    let lines = lines.chunks(2).map(|line| format!("{}\n", line.join(" ").replacen("--", "", 1)));
+    let config = stage.folder.path().join("sentinel.conf");
+    let text = format!(
+        "port {SENTINEL}\nbind 127.0.0.1\ndir {}\n{}tls-replication yes\n\
+         sentinel monitor flows 127.0.0.1 {server_port} 1\n",
+        stage.folder.path().display(),
+        lines.collect::<String>()
+    );
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new("redis-server");
+    let command = command.arg(&config).arg("--sentinel");
+    let Some(_sentinel) = Redis::run(&stage.hosts.relay, SENTINEL, command) else { return };
+    by_tls(&mut stage, &format!("rediss+sentinel://ringway@127.0.0.1:{sentinel_port}/flows"));
+    stage.stop();
+}
+
+#[test]
+fn the_nodes_of_a_cluster_are_reached_by_tls_if_their_authority_is_known() {
+    let Some(mut stage) = Stage::start("auto") else { return };
+    if !make_certificates(stage.folder.path()) {
+        return;
+    }
+    let nodes: Option<Vec<_>> = NODES
+        .iter()
+        .map(|&port| {
+            let secure = tls(stage.folder.path(), port + 100);
+            let more = ["--tls-cluster", "yes"].map(str::to_owned);
+            node(&stage, port, &[&secure[..], &more].concat())
+        })
+        .collect();
+    let Some(nodes) = nodes else { return };
+    let authority = stage.folder.path().join("ca.pem");
+    let words = ["--tls", "--cacert", authority.to_str().unwrap(), "--cluster", "create"];
+    let mut words = words.map(str::to_owned).to_vec();
+    words.extend(NODES.map(|port| format!("127.0.0.1:{}", port + 100)));
+    words.push("--cluster-yes".to_owned());
+    if redis_cli(&stage, &words).is_none() {
+        return;
+    }
+    for port in NODES {
+        let words = ["-p", &port.to_string(), "cluster", "info"].map(str::to_owned);
+        wait_for("the Cluster does not come about", || {
+            redis_cli(&stage, &words).is_some_and(|info| info.contains("cluster_state:ok"))
+        });
+    }
+    by_tls(&mut stage, &format!("rediss+cluster://ringway@127.0.0.1:{}", NODES[0] + 100));
+    // Whatever node the others' flows are on: they were found by what the first one says.
+    stage.calls_until(2_000, |_| nodes.iter().all(|node| node.count("DBSIZE") > 0));
     stage.stop();
 }

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,45 @@ impl Drop for Redis {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// An authority of its own, and a certificate for Redis that it has signed. False, with a line that
+/// says why, without openssl.
+pub(crate) fn make_certificates(folder: &Path) -> bool {
+    let extension = folder.join("extension");
+    fs::write(&extension, "subjectAltName = IP:127.0.0.1\n").unwrap();
+    let lines = [
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        "req -newkey rsa:2048 -nodes -keyout redis.key -out redis.csr -subj /CN=redis",
+        "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out redis.pem -days 2 \
+         -extfile extension",
+        "req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=other",
+    ];
+    for line in lines {
+        let output =
+            Command::new("openssl").args(line.split_whitespace()).current_dir(folder).output();
+        match output {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(error) => {
+                println!("skipped: openssl: {error}");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// What a server needs for a port with TLS beside its other one.
+pub(crate) fn tls(folder: &Path, port: u16) -> Vec<String> {
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let words = [
+        ["--tls-port".to_owned(), port.to_string()],
+        ["--tls-cert-file".to_owned(), file("redis.pem")],
+        ["--tls-key-file".to_owned(), file("redis.key")],
+        ["--tls-ca-cert-file".to_owned(), file("ca.pem")],
+        ["--tls-auth-clients", "no"].map(str::to_owned),
+    ];
+    words.concat()
 }
 
 /// The name of a caller's flow.
