@@ -17,7 +17,7 @@ use serde_json::Value;
 use stage::{PUBLIC, RTP, RTP_BACK, Stage};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::Caller;
 use traffic::Traffic;
@@ -95,6 +95,13 @@ fn upgrades_of_the_other_engine_lose_no_packet_either() {
     upgrades_under_traffic("mmsg", 5);
 }
 
+/// The program in a folder where it can be replaced.
+fn copy(folder: &Path) -> PathBuf {
+    let program = folder.join("ringway-relay");
+    fs::copy(PROGRAM, &program).unwrap();
+    program
+}
+
 /// Puts another file where the program is.
 fn replace(program: &Path, content: &[u8]) {
     let beside = program.with_extension("new");
@@ -105,11 +112,6 @@ fn replace(program: &Path, content: &[u8]) {
 
 #[test]
 fn whatever_fails_in_the_next_process_leaves_the_present_one_serving() {
-    let copy = |folder: &Path| {
-        let program = folder.join("ringway-relay");
-        fs::copy(PROGRAM, &program).unwrap();
-        program
-    };
     let Some(mut stage) = Stage::start_as("auto", copy) else { return };
     let (caller, arrived) = stage.call(PUBLIC, 1);
     let traffic = Traffic::start(&mut stage, 10);
@@ -220,11 +222,6 @@ fn hears(stage: &Stage, lines: usize) -> Vec<String> {
 
 #[test]
 fn a_reload_after_the_program_was_replaced_is_an_upgrade() {
-    let copy = |folder: &Path| {
-        let program = folder.join("ringway-relay");
-        fs::copy(PROGRAM, &program).unwrap();
-        program
-    };
     let Some(mut stage) = Stage::start_as("auto", copy) else { return };
     let program = stage.folder.path().join("ringway-relay");
     assert_eq!(stage.told(), ["READY=1"]);
