@@ -51,7 +51,7 @@ struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  make bench-loadgen                             The figure to quote, five minutes
+  make bench-loadgen                             The figure to quote, six minutes
   target/release/bench-loadgen --quick           A look, two minutes
   target/release/bench-loadgen --engine mmsg --results -";
 

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use kit::cpu::{CpuTime, GENERATOR_CORE, Precedence, WORKER_CORE};
 use kit::host::Host;
+use kit::namespaces::Topology;
+use kit::plan::{CLIENT_NETWORK, PUBLIC};
 use kit::report::{progress, warn_if_unoptimised};
 use kit::search::{Outcome, Search};
 use kit::stop::Stop;
@@ -15,7 +17,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
 use serde_json::Value;
-use testbed::Host as Place;
 
 use crate::Options;
 use crate::report::Report;
@@ -58,38 +59,6 @@ impl Egress {
 pub(crate) struct Searched {
     pub(crate) egress: Egress,
     pub(crate) steps: Vec<Step>,
-}
-
-/// Where the echo is.
-const ECHO: &str = "10.76.1.1";
-/// Where the generator is, and the network of its flows behind it.
-const GENERATOR: &str = "10.76.1.2";
-const SOURCES: &str = "10.128.0.0/9";
-
-/// Two hosts with a wire between them.
-struct Hosts {
-    generator: Place,
-    echo: Place,
-}
-
-impl Hosts {
-    fn make() -> Result<Self> {
-        let hosts = Self { generator: Place::make("generator")?, echo: Place::make("echo")? };
-        let echo = hosts.echo.name();
-        // `addrgenmode none`: no IPv6 addresses, hence no IPv6 chatter.
-        hosts.generator.configure(&format!(
-            "link add g0 type veth peer name e0 netns {echo}\n\
-             link set g0 addrgenmode none up\n\
-             address add {GENERATOR}/24 dev g0\n\
-             route add local {SOURCES} dev lo\n"
-        ))?;
-        hosts.echo.configure(&format!(
-            "link set e0 addrgenmode none up\n\
-             address add {ECHO}/24 dev e0\n\
-             route add {SOURCES} via {GENERATOR}\n"
-        ))?;
-        Ok(hosts)
-    }
 }
 
 /// One step of a search.
@@ -136,16 +105,16 @@ struct Echo {
 }
 
 impl Echo {
-    fn start(hosts: &Hosts, egress: Egress, loadgen: &Path, keys: &Path) -> Result<Self> {
+    fn start(topology: &Topology, egress: Egress, loadgen: &Path, keys: &Path) -> Result<Self> {
         let mut command = Command::new(loadgen);
         command
             .args(["sink", "--direct", "--duration", "30m", "--keys"])
             .arg(keys)
-            .args(["--listen", &format!("{ECHO}:0"), "--cpus", &WORKER_CORE.to_string()])
+            .args(["--listen", &format!("{}:0", PUBLIC.ip()), "--cpus", &WORKER_CORE.to_string()])
             .args(egress.arguments())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let child = hosts.echo.run(|| command.spawn());
+        let child = topology.relay.run(|| command.spawn());
         let mut child = child.with_context(|| format!("Failed to start {}", loadgen.display()))?;
         let mut line = String::new();
         if let Some(said) = child.stderr.take() {
@@ -153,7 +122,11 @@ impl Echo {
         }
         let address = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
         let echo = Self { child, address };
-        ensure!(echo.address.starts_with(ECHO), "the echo says: {}", line.trim());
+        ensure!(
+            echo.address.starts_with(&PUBLIC.ip().to_string()),
+            "the echo says: {}",
+            line.trim()
+        );
         Ok(echo)
     }
 }
@@ -172,7 +145,6 @@ impl Drop for Echo {
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 pub(crate) fn run(options: &Options) -> Result<()> {
     warn_if_unoptimised();
-    ensure!(nix::unistd::geteuid().is_root(), "network namespaces need root: run it with sudo");
     let loadgen = program(options)?;
     let stop = Stop::listen()?;
     let load_before = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -182,11 +154,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let keys = folder.path().join("keys.toml");
     write_keys(&keys)?;
     let reps = options.reps();
-    let hosts = Hosts::make()?;
+    // The generator is where the clients are, and the echo where the relay would be.
+    let topology = Topology::build()?;
     let mut searches = Vec::new();
     for (rep, egress) in (1..=reps).flat_map(|rep| Egress::ALL.map(|egress| (rep, egress))) {
-        let echo = Echo::start(&hosts, egress, &loadgen, &keys)?;
-        let run = Run { options, loadgen: &loadgen, keys: &keys, hosts: &hosts, egress };
+        let echo = Echo::start(&topology, egress, &loadgen, &keys)?;
+        let run = Run { options, loadgen: &loadgen, keys: &keys, topology: &topology, egress };
         let mut search = Search::from(f64::from(options.start));
         let mut steps = Vec::new();
         while let Some(rate) = search.next() {
@@ -231,7 +204,7 @@ struct Run<'a> {
     options: &'a Options,
     loadgen: &'a Path,
     keys: &'a Path,
-    hosts: &'a Hosts,
+    topology: &'a Topology,
     egress: Egress,
 }
 
@@ -253,13 +226,14 @@ impl Run<'_> {
             .args(["--profile", &format!("{PACKETS_A_SECOND}x{}", options.bytes)])
             .args(["--duration", &format!("{}s", options.window().as_secs()), "--ramp", "1s"])
             .args(["--cpus", &GENERATOR_CORE.to_string(), "--engine", &options.engine])
-            .args(["--sources", SOURCES, "--target-authorized", ECHO])
+            .args(["--sources", CLIENT_NETWORK])
+            .args(["--target-authorized", &PUBLIC.ip().to_string()])
             .args(self.egress.arguments())
             .args(["--beyond-caps", "--quiet", "--json"])
             .arg(&path)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let ran = self.hosts.generator.run(|| command.output());
+        let ran = self.topology.client.run(|| command.output());
         let ran = ran.with_context(|| format!("Failed to start {}", self.loadgen.display()))?;
         let spent = CpuTime::of(echo.child.id())?.since(before);
         let text = fs::read_to_string(&path).with_context(|| {
